@@ -1,0 +1,122 @@
+"""Which implementation of an op runs: chosen here, in one place, for every op."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+BACKENDS = ("auto", "triton", "cpu", "torch", "reference")
+_FASTEST_FIRST = ("triton", "cpu", "torch", "reference")
+_default: ContextVar[str] = ContextVar("ssmvid_backend", default="auto")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `backend="auto"` takes for an op on a device, and why not the others.
+
+    `backend` is the name that runs; `reasons` holds, for each backend that cannot run there, every reason.
+    """
+
+    op: str
+    device: str
+    backend: str
+    reasons: Mapping[str, tuple[str, ...]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.op} on {self.device}: {self.backend}"]
+        lines += [f"  not {name}: {'; '.join(why)}" for name, why in self.reasons.items()]
+        return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run every op inside the block on `name`: 'auto', 'triton', 'cpu', 'torch' or 'reference'.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the known ones.
+
+    >>> with use_backend("reference"):
+    ...     logits = model(clip)
+    """
+    check_name(name)
+    token = _default.set(name)
+    try:
+        yield
+    finally:
+        _default.reset(token)
+
+
+def check_name(name: str) -> None:
+    if name not in BACKENDS:
+        raise ValueError(f"unknown backend {name!r}: expected one of {', '.join(BACKENDS)}")
+
+
+def interpreting() -> bool:
+    """Whether Triton runs its kernels in Python on the CPU (its own switch, read before triton is imported)."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def why_not(backend: str, device: torch.device) -> tuple[str, ...]:
+    """Every reason `backend` cannot run on `device`; empty where it can."""
+    reasons = []
+    if backend == "triton":
+        if find_spec("triton") is None:
+            reasons.append("triton is not installed (pip install triton)")
+        if device.type not in ("cuda", "xpu") and not interpreting():
+            reasons.append(f"triton needs a GPU, the tensors are on {device.type}")
+    if backend == "cpu":
+        if find_spec("numba") is None:
+            reasons.append("numba is not installed (pip install numba)")
+        if device.type != "cpu":
+            reasons.append(f"the tensors are on {device.type}")
+    return tuple(reasons)
+
+
+def choose(op: str, device: torch.device) -> Choice:
+    """What "auto" takes for `op` on `device`, and every reason against each backend that cannot run."""
+    reasons = {name: why for name in _FASTEST_FIRST if (why := why_not(name, device))}
+    # An interpreted kernel is a proof, not a fast path: it runs only where it is asked for.
+    able = [name for name in _FASTEST_FIRST if name not in reasons and not (name == "triton" and device.type == "cpu")]
+    return Choice(op, str(device), able[0], reasons)
+
+
+def pick(
+    op: str, implementations: Mapping[str, Callable[..., Any]], backend: str | None, device: torch.device
+) -> Callable[..., Any]:
+    """The implementation of `op` to run on `device`. An explicit choice runs or is refused, never swapped.
+
+    Raises:
+        ValueError: the name is unknown.
+        RuntimeError: the backend cannot run here; the message holds every reason.
+    """
+    name = backend or _default.get()
+    check_name(name)
+    if name == "auto":
+        choice = choose(op, device)
+        if device.type == "cuda" and choice.backend != "triton":
+            _warn_slow(str(choice))
+        return implementations[choice.backend]
+    if reasons := why_not(name, device):
+        raise RuntimeError(
+            f"{op}: backend {name!r} was asked for and cannot run:\n"
+            + "".join(f"  - {reason}\n" for reason in reasons)
+            + "Use backend='auto' to run the fastest one that can."
+        )
+    return implementations[name]
+
+
+_warned: set[str] = set()
+
+
+def _warn_slow(choice: str) -> None:
+    if choice not in _warned:
+        _warned.add(choice)
+        warnings.warn(f"a slow implementation runs on a GPU.\n{choice}", stacklevel=4)

@@ -1,0 +1,151 @@
+"""The selective scan on a CPU: numba kernels over SIMD lanes, compiled on the first call and cached on disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import walk
+from ..checks import clip_bounds
+from ..cpu import flat, parallel
+from .op import define
+
+CHUNK = 32  # steps between kept states: a chunk of 16 states and its scratch stay in a core's second-level cache
+GROUP = 4  # channel blocks whose dB and dC are summed before their lanes are: fixed, so that results are too
+LOG2E = 1.4426950408889634
+
+
+def _rows(paths: Tensor | None, k: int, l: int) -> np.ndarray:
+    if paths is None:
+        return np.broadcast_to(np.arange(l, dtype=np.int32), (k, l)).copy()
+    return walk.decode(paths, l).numpy()
+
+
+def _clips(b: int, l: int, cu_seqlens: Tensor | None) -> np.ndarray:
+    """(s, 4): batch row, start, end, and where the clip's first kept state stands in its row."""
+    bounds = clip_bounds(b, l, cu_seqlens)
+    numbered = range(len(bounds)) if cu_seqlens is not None else [0] * len(bounds)
+    rows = [(row, start, end, start // CHUNK + i) for (row, start, end), i in zip(bounds, numbered)]
+    return np.array(rows, dtype=np.int64).reshape(-1, 4)
+
+
+def _dense(tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
+    """A small parameter as a dense array, zeros where there is none."""
+    if tensor is None:
+        return np.zeros(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
+    return tensor.detach().to(dtype).contiguous().numpy()
+
+
+def _state_first(tensor: Tensor | None) -> Tensor | None:
+    """(..., d, n) -> (..., n, d), so that the lanes lie along d."""
+    return None if tensor is None else tensor.transpose(-1, -2)
+
+
+def forward(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    paths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    dt_softplus: bool,
+    y: Tensor,
+    h: Tensor,
+    states: Tensor | None,
+) -> None:
+    from .cpu_forward import scan_forward  # numba is imported by the first scan, not with the package
+
+    (b, k, l, d), n, dtype = dt.shape, A.shape[-1], h.dtype
+    s, summed = h.shape[0], y.dim() == 3
+    lanes = 64 // dtype.itemsize
+    out = y if y.dtype == dtype else torch.empty_like(y, dtype=dtype)
+    h_out = h.new_empty(s, k, n, d)
+    args = (
+        *flat(x.expand(b, k, l, d), dtype),
+        *flat(dt, dtype),
+        _dense(_state_first(A.to(dtype) * LOG2E), (k, n, d), dtype),
+        *flat(B, dtype),
+        *flat(C, dtype),
+        _dense(D, (k, d), dtype),
+        _dense(dt_bias, (k, d), dtype),
+        dt_softplus,
+        _dense(_state_first(h0), (s, k, n, d), dtype),
+        _rows(paths, k, l),
+        _clips(b, l, cu_seqlens),
+        *flat(out.unsqueeze(1).expand(b, k, l, d) if summed else out, dtype),
+        summed,
+        h_out.numpy(),
+        (h.new_empty(b, k, 0, n, d) if states is None else states).numpy(),
+        CHUNK,
+        lanes,
+    )
+    parallel(lambda task: scan_forward(task, *args), s * -(-d // lanes))
+    h.copy_(h_out.transpose(-1, -2))
+    if out is not y:
+        y.copy_(out)
+
+
+def backward(
+    dy: Tensor,
+    dh: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    paths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    dt_softplus: bool,
+    states: Tensor,
+) -> tuple[Tensor | None, ...]:
+    from .cpu_backward import scan_backward
+
+    (b, k, l, d), n, s, dtype = dt.shape, A.shape[-1], dh.shape[0], states.dtype
+    lanes = 64 // dtype.itemsize
+    groups = -(-d // (lanes * GROUP))
+    new = states.new_empty
+    dx, ddt = new(x.shape), new(b, k, l, d)
+    dA, dh0 = new(s, k, n, d), new(s, k, n, d)
+    dB, dC = new(b, k, groups, l, n), new(b, k, groups, l, n)
+    dD, ddt_bias = new(s, k, d), new(s, k, d)
+    args = (
+        *flat((dy.unsqueeze(1) if dy.dim() == 3 else dy).expand(b, k, l, d), dtype),
+        _dense(_state_first(dh), (s, k, n, d), dtype),
+        *flat(x.expand(b, k, l, d), dtype),
+        *flat(dt, dtype),
+        _dense(_state_first(A.to(dtype) * LOG2E), (k, n, d), dtype),
+        *flat(B, dtype),
+        *flat(C, dtype),
+        _dense(D, (k, d), dtype),
+        _dense(dt_bias, (k, d), dtype),
+        dt_softplus,
+        states.numpy(),
+        _rows(paths, k, l),
+        _clips(b, l, cu_seqlens),
+        *(grad.numpy() for grad in (dx, ddt, dA, dB, dC, dD, ddt_bias, dh0)),
+        CHUNK,
+        lanes,
+        GROUP,
+    )
+    parallel(lambda task: scan_backward(task, *args), s * groups)
+    return (
+        dx,
+        ddt,
+        dA.sum(0).transpose(-1, -2),
+        dB.sum(2),
+        dC.sum(2),
+        None if D is None else dD.sum(0),
+        None if dt_bias is None else ddt_bias.sum(0),
+        None if h0 is None else dh0.transpose(-1, -2),
+    )
+
+
+selective_scan_cpu = define("selective_scan_cpu", forward, backward, CHUNK)

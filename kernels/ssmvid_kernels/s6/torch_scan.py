@@ -1,0 +1,81 @@
+"""Chunked scan in plain PyTorch: any device, any transform of torch; a chunk of states in memory at a time."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .. import walk
+from ..checks import clip_bounds
+
+CHUNK = 32
+
+
+def selective_scan_torch(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    paths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    *,
+    dt_softplus: bool,
+    summed: bool,
+) -> tuple[Tensor, Tensor]:
+    """As `selective_scan_reference`, in log2(chunk) passes a chunk; the backward computes the chunks again."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    b, k, l, d = dt.shape
+    rows = torch.arange(l, device=x.device).expand(k, l) if paths is None else walk.decode(paths, l).long()
+    path = torch.arange(k, device=x.device)[:, None]
+    wide = x.expand(b, k, l, d)
+    # Whole rows are scanned together; packed clips one after the other.
+    clips = [(slice(None), 0, l)] if cu_seqlens is None else _packed(b, l, cu_seqlens)
+
+    def scan_chunk(h: Tensor, at: slice, steps: Tensor) -> tuple[Tensor, Tensor]:
+        x_i, dt_i, B_i, C_i = (t[at][:, path, steps].to(dtype) for t in (wide, dt, B, C))
+        if dt_bias is not None:
+            dt_i = dt_i + dt_bias.to(dtype)[:, None]
+        if dt_softplus:
+            dt_i = F.softplus(dt_i)
+        decay = torch.exp(dt_i[..., None] * A.to(dtype)[:, None])
+        drive = (dt_i * x_i)[..., None] * B_i[..., None, :]
+        states = _prefixes(decay, drive, h)
+        y = (states * C_i[..., None, :]).sum(-1)
+        return (y if D is None else y + D.to(dtype)[:, None] * x_i), states[:, :, -1]
+
+    y = x.new_zeros(b, k, l, d, dtype=dtype)
+    hs = []
+    for i, (at, start, end) in enumerate(clips):
+        size = len(range(b)[at])
+        h = x.new_zeros(size, k, d, A.shape[-1], dtype=dtype)
+        if h0 is not None:
+            h = (h0 if cu_seqlens is None else h0[i : i + 1]).to(dtype)
+        for first in range(start, end, CHUNK):
+            steps = rows[:, first : min(first + CHUNK, end)]
+            part, h = checkpoint(scan_chunk, h, at, steps, use_reentrant=False)
+            y = y.scatter(2, steps[None, :, :, None].expand(b, k, -1, d), part)
+        hs.append(h)
+    h = torch.cat(hs) if hs else x.new_zeros(0, k, d, A.shape[-1], dtype=dtype)
+    return (y.sum(1) if summed else y).to(x.dtype), h
+
+
+def _packed(b: int, l: int, cu_seqlens: Tensor) -> list[tuple[slice, int, int]]:
+    return [(slice(0, 1), start, end) for _, start, end in clip_bounds(b, l, cu_seqlens)]
+
+
+def _prefixes(decay: Tensor, drive: Tensor, h: Tensor) -> Tensor:
+    """Every h_i = decay_i h_(i-1) + drive_i along dim 2, from `h`, in log2 passes (Hillis & Steele 1986)."""
+    drive = torch.cat([drive[:, :, :1] + decay[:, :, :1] * h[:, :, None], drive[:, :, 1:]], dim=2)
+    stride = 1
+    while stride < drive.shape[2]:
+        later = drive[:, :, stride:] + decay[:, :, stride:] * drive[:, :, :-stride]
+        drive = torch.cat([drive[:, :, :stride], later], dim=2)
+        decay = torch.cat([decay[:, :, :stride], decay[:, :, stride:] * decay[:, :, :-stride]], dim=2)
+        stride *= 2
+    return drive

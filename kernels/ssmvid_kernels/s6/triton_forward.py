@@ -1,0 +1,116 @@
+"""Forward kernel: one program a (clip or batch row, path, channel block); its states stay in registers."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from ..triton_walk import open_clip, open_walk, row_of
+
+# Threads of a warp fill the last axis of a tile first. Eight channels side by side leave four threads to the states,
+# so sums over states and over channels each cross few threads, and B and C are not held by every thread.
+LANES = tl.constexpr(8)
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def softplus(v):  # type: ignore[no-untyped-def]
+    """log(1 + exp(v)), v itself above 20 (as torch), and its derivative."""
+    e = tl.exp(tl.minimum(v, 20.0))
+    u = 1.0 + e
+    # log(u) alone loses a small e; scaled by e / (u - 1), what was rounded away in u comes back (Kahan's log1p).
+    log1p = tl.where(u == 1.0, e, tl.log(u) * (e / tl.where(u == 1.0, 1.0, u - 1.0)))
+    return tl.where(v > 20.0, v, log1p), tl.where(v > 20.0, 1.0, e / u)
+
+
+@triton.jit
+def tile_indices(d, n, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Channels (r, 1, LANES) and states (1, n, 1) of this program's tile, int64, each with its mask."""
+    first = tl.program_id(1).to(tl.int64) * BLOCK_D
+    channel = first + tl.arange(0, BLOCK_D // LANES)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
+    state = tl.arange(0, BLOCK_N)[None, :, None].to(tl.int64)
+    return channel, state, channel < d, state < n
+
+
+@triton.jit
+def load_step(  # type: ignore[no-untyped-def]
+    step, end, walk, length, x_ptr, x_stride, dt_ptr, dt_stride, bias, B_ptr, B_stride, in_d, in_n,
+    REAL: tl.constexpr, SOFTPLUS: tl.constexpr,
+):  # fmt: skip
+    """One step's row, masks and inputs; dt as the recurrence takes it, and its derivative in the dt given.
+
+    Past the end all of them are 0: then the state stays as it is and so does every sum.
+    """
+    alive = step < end
+    row = row_of(walk, step, length)
+    in_d, in_n = in_d & alive, in_n & alive
+    x = tl.load(x_ptr + row * x_stride[2], mask=in_d, other=0.0).to(REAL)
+    dt = tl.load(dt_ptr + row * dt_stride[2], mask=in_d, other=0.0).to(REAL) + bias
+    B = tl.load(B_ptr + row * B_stride[2], mask=in_n, other=0.0).to(REAL)
+    slope = tl.where(in_d, 1.0, 0.0).to(REAL)
+    if SOFTPLUS:
+        dt, slope = softplus(dt)
+        slope = tl.where(in_d, slope, 0.0)
+    return row, in_d, in_n, x, tl.where(in_d, dt, 0.0), slope, B
+
+
+@triton.jit(do_not_specialize=["length", "chunks"])
+def scan_forward(  # type: ignore[no-untyped-def]
+    x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, h0_ptr, paths, cu_seqlens, y_ptr, h_ptr, states_ptr,
+    x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride, h0_stride, y_stride,
+    length, chunks, k, d, n,
+    REAL: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, STEPS: tl.constexpr,
+    BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Pointers are None where the argument is absent; strides are tuples in the order of the argument's axes."""
+    pid = tl.program_id(0).to(tl.int64)
+    sequence, path = pid // k, pid % k
+    batch, start, end = open_clip(cu_seqlens, sequence, length)
+    walk = open_walk(paths, path, length)
+    channel, state, in_d, in_n = tile_indices(d, n, BLOCK_D, BLOCK_N)
+    inside = in_d & in_n
+
+    A = tl.load(
+        A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0
+    ).to(REAL)
+    A *= LOG2_E  # exp2 is the instruction, exp is not
+    bias = tl.zeros(channel.shape, REAL)
+    if bias_ptr is not None:
+        bias = tl.load(bias_ptr + path * bias_stride[0] + channel * bias_stride[1], mask=in_d, other=0.0).to(REAL)
+    if D_ptr is not None:
+        D = tl.load(D_ptr + path * D_stride[0] + channel * D_stride[1], mask=in_d, other=0.0).to(REAL)
+    h = tl.zeros(A.shape, REAL)
+    if h0_ptr is not None:
+        at = sequence * h0_stride[0] + path * h0_stride[1] + channel * h0_stride[2] + state * h0_stride[3]
+        h = tl.load(h0_ptr + at, mask=inside, other=0.0).to(REAL)
+
+    x_ptr += batch * x_stride[0] + path * x_stride[1] + channel * x_stride[3]
+    dt_ptr += batch * dt_stride[0] + path * dt_stride[1] + channel * dt_stride[3]
+    B_ptr += batch * B_stride[0] + path * B_stride[1] + state * B_stride[3]
+    C_ptr += batch * C_stride[0] + path * C_stride[1] + state * C_stride[3]
+    y_ptr += batch * y_stride[0] + path * y_stride[1] + channel * y_stride[3]
+    if states_ptr is not None:
+        first_chunk = (batch * k + path) * chunks + start // CHUNK + (sequence if cu_seqlens is not None else 0)
+        states_ptr += first_chunk * n * d + state * d + channel
+
+    for block in tl.range(0, tl.cdiv(end - start, STEPS)):
+        first = start + tl.cast(block, tl.int64) * STEPS
+        if states_ptr is not None:
+            if (first - start) % CHUNK == 0:
+                tl.store(states_ptr + (first - start) // CHUNK * n * d, h, mask=inside)
+        loads = ()  # of all steps before the arithmetic of any, so that their latencies overlap
+        for i in tl.static_range(STEPS):
+            row, here, along, x, dt, _, B = load_step(
+                first + i, end, walk, length, x_ptr, x_stride, dt_ptr, dt_stride, bias, B_ptr, B_stride,
+                in_d, in_n, REAL, SOFTPLUS,
+            )  # fmt: skip
+            C = tl.load(C_ptr + row * C_stride[2], mask=along, other=0.0).to(REAL)
+            loads = loads + ((row, here, x, dt, B, C),)
+        for i in tl.static_range(STEPS):
+            row, here, x, dt, B, C = loads[i]
+            h = tl.exp2(dt * A) * h + (dt * x) * B
+            y = tl.sum(h * C, axis=1, keep_dims=True)
+            if D_ptr is not None:
+                y += D * x
+            tl.store(y_ptr + row * y_stride[2], y.to(y_ptr.dtype.element_ty), mask=here)
+    tl.store(h_ptr + (pid * d + channel) * n + state, h, mask=inside)

@@ -1,0 +1,169 @@
+"""Triton implementation: the launchers of the two kernels. Importing it needs no triton and touches no driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .op import define
+
+CHUNK = 32  # steps between the states the forward keeps
+STEPS = 4  # steps a kernel holds in registers at once
+TILES = (  # by n, at most: channels of a program and its warps; 8 to 16 states a thread
+    (4, 64, 1),
+    (16, 32, 1),
+    (64, 8, 1),
+    (256, 8, 4),
+)
+
+
+def forward(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    paths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    dt_softplus: bool,
+    y: Tensor,
+    h: Tensor,
+    states: Tensor | None,
+) -> None:
+    """Launch the forward kernel: `op.Forward`."""
+    from .triton_forward import scan_forward
+
+    k = dt.shape[1]
+    merged = y.dim() == 3 and k > 1
+    # Paths reach a row in orders of their own: each writes its own copy, and one sum merges them, always alike.
+    out = x.new_empty(dt.shape, dtype=h.dtype) if merged else y.view(dt.shape)
+    inputs = (_per_path(x, k), dt, A, B, C, D, dt_bias, h0)
+    grid, options = _launch(h.shape, h.dtype, dt_softplus)
+    scan_forward[grid](
+        *inputs, paths, cu_seqlens, out, h, states,
+        *map(_strides, inputs), out.stride(),
+        *_sizes(dt, A, states), **options,
+    )  # fmt: skip
+    if merged:
+        torch.sum(out, 1, out=y) if y.dtype == out.dtype else y.copy_(out.sum(1))
+
+
+def backward(
+    dy: Tensor,
+    dh: Tensor,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    dt_bias: Tensor | None,
+    h0: Tensor | None,
+    paths: Tensor | None,
+    cu_seqlens: Tensor | None,
+    dt_softplus: bool,
+    states: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """Launch the backward kernel and sum its partial results: `op.Backward`."""
+    from .triton_backward import scan_backward
+
+    (b, k, l, d), (s, _, _, n) = dt.shape, dh.shape
+    real = states.dtype
+    grid, options = _launch(dh.shape, real, dt_softplus)
+    blocks = grid[1]
+    empty = lambda *shape, dtype=real: x.new_empty(shape, dtype=dtype)
+    shared = x.shape[1] < k
+    dx, ddt = empty(b, k, l, d, dtype=real if shared else x.dtype), empty(b, k, l, d, dtype=dt.dtype)
+    dB, dC = empty(b, k, l, blocks, n), empty(b, k, l, blocks, n)
+    dA, dh0 = empty(s, k, d, n), empty(s, k, d, n)
+    dD, dbias = empty(s, k, d), empty(s, k, d)
+    scratch = empty(s * k, blocks, CHUNK // STEPS, options["BLOCK_N"], options["BLOCK_D"])
+    inputs = (_per_path(dy, k), dh, _per_path(x, k), dt, A, B, C, D, dt_bias)
+    scan_backward[grid](
+        *inputs, paths, cu_seqlens, states, scratch,
+        dx, ddt, dA, dB, dC, dD, dbias, dh0,
+        *map(_strides, inputs),
+        *_sizes(dt, A, states), **options,
+    )  # fmt: skip
+    return (
+        dx.sum(1, keepdim=True) if shared else dx,
+        ddt,
+        dA.sum(0),
+        dB.sum(3),
+        dC.sum(3),
+        None if D is None else dD.sum(0),
+        None if dt_bias is None else dbias.sum(0),
+        None if h0 is None else dh0,
+    )
+
+
+selective_scan_triton = define("selective_scan_triton", forward, backward, chunk=CHUNK)
+
+
+def _launch(shape: torch.Size, real: torch.dtype, dt_softplus: bool) -> tuple[tuple[int, int], dict[str, Any]]:
+    """The grid and the compile-time arguments for states of `shape` (s, k, d, n); never read: b, l, k."""
+    import triton
+    import triton.language as tl
+
+    s, k, d, n = shape
+    block_n = triton.next_power_of_2(max(n, 1))
+    _, block_d, warps = next((row for row in TILES if n <= row[0]), TILES[-1])
+    options = dict(
+        REAL=tl.float64 if real == torch.float64 else tl.float32,
+        SOFTPLUS=dt_softplus,
+        CHUNK=CHUNK,
+        STEPS=STEPS,
+        BLOCK_D=block_d,
+        BLOCK_N=block_n,
+        num_warps=warps,
+    )
+    return (s * k, triton.cdiv(d, block_d)), options
+
+
+def compile_cases() -> dict[str, Callable[[], object]]:
+    """Launches that together need every kernel in every configuration; the tensors hold no memory."""
+    cases: dict[str, Callable[[], object]] = {}
+    for n, *_ in TILES:
+        for dtype in (torch.float32, torch.bfloat16):
+            name = f"n={n} {str(dtype).removeprefix('torch.')}"
+            cases[name] = partial(_launch_both, n, dtype, walks=False)
+            if n == 16:
+                cases[f"{name} walks"] = partial(_launch_both, n, dtype, walks=True)
+    return cases
+
+
+def _launch_both(n: int, dtype: torch.dtype, walks: bool, l: int = 1568) -> None:
+    """Both kernels at a clip's shape: as a plain model calls them, or with walks, packed clips and an h0."""
+    empty = lambda *shape, dtype=torch.float32: torch.empty(shape, dtype=dtype, device="meta")
+    d, k, s = 384, 2 if walks else 1, 3 if walks else 1
+    x, dt = empty(1, 1, l, d, dtype=dtype), empty(1, k, l, d, dtype=dtype)
+    A, D, dt_bias, h = empty(k, d, n), empty(k, d), empty(k, d), empty(s, k, d, n)
+    B = C = empty(1, k, l, n, dtype=dtype)
+    y, states = empty(1, l, d, dtype=dtype), empty(1, k, l // CHUNK + s, n, d)
+    paths = empty(k, 8, dtype=torch.int64) if walks else None
+    cu_seqlens = empty(s + 1, dtype=torch.int32) if walks else None
+    inputs = (x, dt, A, B, C, D, dt_bias, h if walks else None, paths, cu_seqlens, True)
+    forward(*inputs, y, h, states)
+    backward(y, h, *inputs, states)
+
+
+def _sizes(dt: Tensor, A: Tensor, states: Tensor | None) -> tuple[int, ...]:
+    k, d, n = A.shape
+    return dt.shape[2], 0 if states is None else states.shape[2], k, d, n
+
+
+def _per_path(tensor: Tensor, k: int) -> Tensor:
+    """(b, l, d) or (b, 1 or k, l, d) as a view (b, k, l, d)."""
+    tensor = tensor.unsqueeze(1) if tensor.dim() == 3 else tensor
+    return tensor.expand(-1, k, -1, -1)
+
+
+def _strides(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tensor.stride()

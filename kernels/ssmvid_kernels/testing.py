@@ -1,0 +1,84 @@
+"""What 'agrees with the reference' means, for every op and every dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+Tensors = dict[str, Tensor]
+
+
+def assert_as_exact(name: str, got: Tensor, plain: Tensor, exact: Tensor, factor: float = 3.0) -> None:
+    """`got` may be at most `factor` times as far from `exact` as `plain` is.
+
+    `exact` is the reference in float64, `plain` the reference in got's own dtype: the
+    tolerance is what the dtype costs, not a number someone picked. (The rule of
+    FlashAttention's tests, Dao et al. 2022.)
+    """
+    assert got.shape == exact.shape, f"{name}: shape {tuple(got.shape)}, expected {tuple(exact.shape)}"
+    assert got.dtype == plain.dtype, f"{name}: {got.dtype}, expected {plain.dtype}"
+    if not got.numel():
+        return
+    rounding = torch.finfo(got.dtype).eps * exact.abs().max()
+    allowed = factor * ((plain.double() - exact).abs().max() + rounding)
+    error = (got.double() - exact).abs().max()
+    assert error <= allowed, (
+        f"{name}: off by {error:.2e}, allowed {allowed:.2e} ({factor:g} x the reference in {got.dtype})"
+    )
+
+
+def assert_op_as_exact(
+    op: Callable[..., tuple[Tensor, ...]], tensors: Tensors, backend: str, **options: object
+) -> None:
+    """Outputs and gradients of `op` on `backend` agree with its reference, as `assert_as_exact` means it.
+
+    float64 cannot be held to something finer: what it costs is the error of float32 times the ratio of their eps.
+    """
+    exact, plain = _exact_and_plain(op, tensors, **options)
+    if next(iter(tensors.values())).dtype == torch.float64:
+        ratio = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+        singles = {name: tensor.detach().float().requires_grad_() for name, tensor in tensors.items()}
+        exact32, plain32 = _exact_and_plain(op, singles, **options)
+        plain = {name: exact[name] + ratio * (plain32[name].double() - exact32[name]) for name in exact}
+    for name, got in outputs_and_gradients(op, tensors, backend=backend, **options).items():
+        assert_as_exact(name, got, plain[name], exact[name])
+
+
+def _exact_and_plain(
+    op: Callable[..., tuple[Tensor, ...]], tensors: Tensors, **options: object
+) -> tuple[Tensors, Tensors]:
+    doubles = {name: tensor.detach().double().requires_grad_() for name, tensor in tensors.items()}
+    exact = outputs_and_gradients(op, doubles, backend="reference", **options)
+    return exact, outputs_and_gradients(op, tensors, backend="reference", **options)
+
+
+def outputs_and_gradients(op: Callable[..., tuple[Tensor, ...]], tensors: Tensors, **options: object) -> Tensors:
+    """`{y, h, d<argument>...}`: the two outputs and the gradient of a fixed random mix of both."""
+    out = op(**tensors, **options)
+    g = torch.Generator().manual_seed(1)
+    weights = [torch.randn(t.shape, generator=g, dtype=torch.float64).to(t) for t in out]
+    wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
+    used = [(t, weight) for t, weight in zip(out, weights) if t.requires_grad]  # not so where nothing was run
+    grads = torch.autograd.grad(
+        [t for t, _ in used], list(wanted.values()), [weight for _, weight in used], materialize_grads=True
+    )
+    return dict(zip(["y", "h", *(f"d{name}" for name in wanted)], [*out, *grads]))
+
+
+@contextmanager
+def poisoned_empty() -> Iterator[None]:
+    """Uninitialised memory is NaN inside: an output a kernel forgets to write is seen."""
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
+            make = getattr(owner, name)
+
+            def poisoned(*args: object, _make: Callable[..., Tensor] = make, **kwargs: object) -> Tensor:
+                tensor = _make(*args, **kwargs)
+                return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+            patch.setattr(owner, name, poisoned)
+        yield

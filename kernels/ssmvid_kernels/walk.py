@@ -1,0 +1,110 @@
+"""Walk: a path over the tokens of a sequence, as a kernel takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+# One row of `encode`: sizes, strides, reverse, prefix.
+FIELDS = 8
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One path: step i reads the row `prefix + sum(digit_j * strides_j)`, with i - prefix written in base `sizes`.
+
+    Args:
+        sizes: steps an axis, slowest first; their product (and `prefix`) is the length of the path.
+        strides: rows between neighbours along each axis.
+        reverse: walk the whole path, prefix included, from its last step to its first.
+        prefix: rows before the grid (class or register tokens); they are the path's first steps.
+        table: the row of every step, int32 (l,), for a path that is not affine; the other fields are then unread.
+        lengths: steps of each clip, where `table` is a packed path: clip i keeps its own stretch of rows and steps.
+
+    Raises:
+        ValueError: a size is negative, or `table` is not a permutation of range(l) (clip by clip).
+    """
+
+    sizes: tuple[int, int, int] = (0, 1, 1)
+    strides: tuple[int, int, int] = (1, 1, 1)
+    reverse: bool = False
+    prefix: int = 0
+    table: Tensor | None = field(default=None, compare=False)
+    lengths: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if min(*self.sizes, self.prefix) < 0:
+            raise ValueError(f"Walk: sizes and prefix must be >= 0, got {self.sizes} and {self.prefix}")
+        if self.table is not None:
+            _check_table(self.table, self.lengths or (self.table.numel(),))
+
+    @property
+    def length(self) -> int:
+        """Steps, and rows, of the path."""
+        if self.table is not None:
+            return self.table.numel()
+        return self.prefix + self.sizes[0] * self.sizes[1] * self.sizes[2]
+
+    def rows(self) -> Tensor:
+        """The row read at each step, int32 (l,)."""
+        if self.table is not None:
+            return self.table
+        t, h, w = (
+            torch.arange(size, dtype=torch.int32).mul_(stride).view([-1 if i == j else 1 for i in range(3)])
+            for j, (size, stride) in enumerate(zip(self.sizes, self.strides))
+        )
+        path = torch.cat([torch.arange(self.prefix, dtype=torch.int32), (t + h + w).flatten() + self.prefix])
+        return path.flip(0) if self.reverse else path
+
+
+def _check_table(table: Tensor, lengths: tuple[int, ...]) -> None:
+    if table.dtype != torch.int32 or table.dim() != 1 or sum(lengths) != table.numel():
+        raise ValueError(
+            f"Walk: table must be int32 (l,) with l = sum of lengths = {sum(lengths)}, "
+            f"got {table.dtype} {tuple(table.shape)}"
+        )
+    start = 0
+    for length in lengths:
+        stretch = table[start : start + length].sort().values
+        if not torch.equal(stretch, torch.arange(start, start + length, dtype=torch.int32)):
+            raise ValueError(f"Walk: table must visit each of the rows {start}..{start + length - 1} once")
+        start += length
+
+
+def check(op: str, walks: Sequence[Walk], length: int, clips: int | None) -> None:
+    """Raise unless every walk covers `length` rows, clip by clip where `clips` clips are packed."""
+    if not walks:
+        raise ValueError(f"{op}: walks must hold at least one walk; None reads the tokens as they lie")
+    for i, walk in enumerate(walks):
+        if walk.length != length:
+            raise ValueError(
+                f"{op}: walks[{i}] has {walk.length} steps, x has l = {length} tokens: make it for the same grid"
+            )
+        packed = len(walk.lengths) if walk.lengths is not None else 1
+        if clips is not None and clips > 1 and packed != clips:
+            raise ValueError(
+                f"{op}: walks[{i}] is a path through {packed} clip(s), cu_seqlens packs {clips}: "
+                "make it with ScanOrder.walk([grid, grid, ...])"
+            )
+
+
+def encode(walks: Sequence[Walk], device: torch.device) -> Tensor:
+    """The walks as one tensor on `device`: int64 (k, 8) where all are affine, else tables, int32 (k, l)."""
+    if any(walk.table is not None for walk in walks):
+        return torch.stack([walk.rows() for walk in walks]).to(device)
+    rows = [[*walk.sizes, *walk.strides, int(walk.reverse), walk.prefix] for walk in walks]
+    return torch.tensor(rows, dtype=torch.int64, device=device)
+
+
+def decode(paths: Tensor, length: int) -> Tensor:
+    """What `encode` made, as the row of every step: int32 (k, l)."""
+    if paths.dtype == torch.int32:
+        return paths
+    walks = [
+        Walk(tuple(row[:3]), tuple(row[3:6]), bool(row[6]), row[7])  # type: ignore[arg-type]
+        for row in paths.tolist()
+    ]
+    return torch.stack([walk.rows() for walk in walks]).view(len(walks), length).to(paths.device)
