@@ -97,20 +97,25 @@ def pick(
         ValueError: the name is unknown.
         RuntimeError: the backend cannot run here; the message holds every reason.
     """
+    return implementations[_resolve(op, backend, device)]
+
+
+@torch.compiler.assume_constant_result  # a compiled function keeps the choice it was traced with
+def _resolve(op: str, backend: str | None, device: torch.device) -> str:
     name = backend or _default.get()
     check_name(name)
     if name == "auto":
         choice = choose(op, device)
         if device.type == "cuda" and choice.backend != "triton":
             _warn_slow(str(choice))
-        return implementations[choice.backend]
+        return choice.backend
     if reasons := why_not(name, device):
         raise RuntimeError(
             f"{op}: backend {name!r} was asked for and cannot run:\n"
             + "".join(f"  - {reason}\n" for reason in reasons)
             + "Use backend='auto' to run the fastest one that can."
         )
-    return implementations[name]
+    return name
 
 
 _warned: set[str] = set()

@@ -1,0 +1,133 @@
+"""Checkpoint files into backbones: unwrapped, position tables resized, and refused unless every key fits."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ssmvid.layers import resize_spatial, resize_temporal
+from ssmvid.scan import Grid
+
+# Where training scripts put the weights in a file, and what they put before a key.
+WRAPPERS = ("model", "module", "state_dict")
+PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
+HEAD = "head."
+
+
+class Backbone(Protocol):
+    """What this module asks of a backbone: the grid its position tables were made for."""
+
+    grid: Grid
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = ...) -> Any: ...
+
+
+def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False) -> None:
+    """Load a checkpoint file into a backbone; nothing is changed unless all of it fits.
+
+    Position tables of another length are resized to the model's grid: spatial ones from a square, as a table does
+    not say how many rows it has. Pickled code in a file is never run.
+
+    Args:
+        model: the backbone.
+        path: a .safetensors file, or a .pth, .pt or .bin file of `torch.save`; the weights may lie under
+            'model', 'module' or 'state_dict', their keys may carry one of `PREFIXES`.
+        new_head: leave the classifier as the model has it, whatever the file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read as weights, or does not fit; the message lists every missing,
+            unexpected and mis-shaped key.
+    """
+    try:
+        state = fit_state_dict(read_state_dict(path), model, new_head=new_head)
+    except ValueError as error:
+        raise ValueError(f"checkpoint {path}: {error}") from error
+    model.load_state_dict(state, strict=not new_head)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint file holds, on the CPU.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the suffix is unknown, or the file is broken or would have to run code to be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if path.suffix in (".pth", ".pt", ".bin"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"cannot be read as weights ({error})") from error
+    raise ValueError(f"expected a .safetensors, .pth, .pt or .bin file, got {path.suffix!r}")
+
+
+def fit_state_dict(state: Mapping[str, Any], model: Backbone, *, new_head: bool = False) -> dict[str, Tensor]:
+    """A checkpoint's weights under the model's keys and in its shapes.
+
+    Args:
+        state: as read from a file: wrapped or flat, prefixed or not.
+        model: the backbone it is for.
+        new_head: drop the classifier.
+
+    Raises:
+        ValueError: it does not fit; the message lists every missing, unexpected and mis-shaped key.
+    """
+    own = {key: value for key, value in model.state_dict().items() if not (new_head and key.startswith(HEAD))}
+    weights = {key: value for key, value in _unwrap(state).items() if not (new_head and key.startswith(HEAD))}
+    for key, table in weights.items():
+        if key in own and table.shape != own[key].shape and table.shape[-1] == own[key].shape[-1]:
+            weights[key] = _resize(key, table, model.grid)
+    misfits = [f"missing     {key} {tuple(own[key].shape)}" for key in own if key not in weights]
+    misfits += [f"unexpected  {key} {tuple(weights[key].shape)}" for key in weights if key not in own]
+    misfits += [
+        f"shape       {key}: expected {tuple(own[key].shape)}, got {tuple(weights[key].shape)}"
+        for key in own
+        if key in weights and own[key].shape != weights[key].shape
+    ]
+    if misfits:
+        raise ValueError(
+            f"does not fit this {type(model).__name__}:\n  "
+            + "\n  ".join(misfits)
+            + "\nMake the model the checkpoint was saved from; new_head=True leaves the classifier as it is."
+        )
+    return weights
+
+
+def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    inner = next((state[name] for name in WRAPPERS if isinstance(state.get(name), Mapping)), None)
+    if inner is not None:
+        return _unwrap(inner)
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"holds no state_dict, flat or under one of {WRAPPERS}, got keys {list(state)[:5]}")
+    for prefix in PREFIXES:
+        if all(key.startswith(prefix) for key in state):
+            return _unwrap({key.removeprefix(prefix): value for key, value in state.items()})
+    return dict(state)
+
+
+def _resize(key: str, table: Tensor, grid: Grid) -> Tensor:
+    if key == "temporal_pos_embedding":
+        return resize_temporal(table, grid.t)
+    if key == "pos_embed":
+        side = math.isqrt(table.shape[1] - 1)
+        if side * side != table.shape[1] - 1:
+            raise ValueError(
+                f"pos_embed holds {table.shape[1] - 1} positions beside the class token's, not those of a square: "
+                "its rows and columns are unknown. Load it into a model of its own img_size"
+            )
+        return resize_spatial(table, (side, side), grid[1:])
+    return table

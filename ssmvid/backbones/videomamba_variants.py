@@ -1,0 +1,77 @@
+"""The released VideoMamba models in timm's registry, with their weights' addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import generate_default_cfgs, register_model
+from torch import nn
+
+from ssmvid.backbones.build import build
+from ssmvid.backbones.videomamba import VideoMamba
+
+# Frames the weights of each tag were trained on; `in1k` is the image model.
+FRAMES = {"k400_f8": 8, "k400_f16": 16, "k400_f32": 32, "k400_f64": 64, "in1k": 1}
+CLASSES = {"k400": 400, "in1k": 1000}
+
+
+def _cfg(size: str, tag: str) -> dict[str, Any]:
+    dataset = tag.partition("_")[0]
+    return {
+        "hf_hub_id": "OpenGVLab/VideoMamba",
+        "hf_hub_filename": f"videomamba_{size}16_{tag}_res224.pth",
+        "num_classes": CLASSES[dataset],
+        "classifier": "head",
+        "first_conv": "patch_embed.proj",
+        "license": "apache-2.0",
+        "description": f"{dataset}, {FRAMES[tag]} frame(s) of 224x224",
+        "origin_url": "https://github.com/OpenGVLab/VideoMamba",
+        "paper_name": "VideoMamba: State Space Model for Efficient Video Understanding",
+        "paper_ids": "arXiv:2403.06977",
+    }
+
+
+# The first tag of a model is its default; the base model was released for images only.
+default_cfgs = generate_default_cfgs(
+    {
+        f"videomamba_{size}.{tag}": _cfg(size[0], tag)
+        for size, tags in {
+            "tiny": FRAMES,
+            "small": FRAMES,
+            "middle": FRAMES,
+            "base": ["in1k"],
+        }.items()
+        for tag in tags
+    }
+)
+
+
+def _videomamba(name: str, dim: int, depth: int, options: dict[str, Any]) -> nn.Module:
+    tag = options.get("pretrained_cfg") or default_cfgs[name].tags[0]
+    # A tag names the clip length its weights were trained on; hub configurations (a dict) carry their own.
+    frames = FRAMES.get(tag, 8) if isinstance(tag, str) else 8
+    return build(VideoMamba, name, {"dim": dim, "depth": depth, "num_frames": frames} | options)
+
+
+@register_model
+def videomamba_tiny(**options: Any) -> nn.Module:
+    """VideoMamba-Ti, 7 M parameters. Li et al. 2024, arXiv:2403.06977, table 1."""
+    return _videomamba("videomamba_tiny", 192, 24, options)
+
+
+@register_model
+def videomamba_small(**options: Any) -> nn.Module:
+    """VideoMamba-S, 26 M parameters. Li et al. 2024, arXiv:2403.06977, table 1."""
+    return _videomamba("videomamba_small", 384, 24, options)
+
+
+@register_model
+def videomamba_middle(**options: Any) -> nn.Module:
+    """VideoMamba-M, 74 M parameters. Li et al. 2024, arXiv:2403.06977, table 1."""
+    return _videomamba("videomamba_middle", 576, 32, options)
+
+
+@register_model
+def videomamba_base(**options: Any) -> nn.Module:
+    """VideoMamba-B, 98 M parameters, an image model unless `num_frames` is given. Li et al. 2024, arXiv:2403.06977."""
+    return _videomamba("videomamba_base", 768, 24, options)

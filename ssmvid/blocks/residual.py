@@ -1,0 +1,49 @@
+"""The pre-norm block of Mamba: the residual stream is kept apart, in fp32."""
+
+from __future__ import annotations
+
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from ssmvid.layers import at_least_fp32
+from ssmvid.scan import Grid
+
+NORM_EPS = 1e-5
+
+
+def add_and_norm(tokens: Tensor, residual: Tensor | None, norm: nn.RMSNorm) -> tuple[Tensor, Tensor]:
+    """Add a mixer's output to the residual stream and norm the sum.
+
+    Args:
+        tokens: (b, l, d), in any floating dtype.
+        residual: the stream so far (b, l, d), fp32 at least; None before the first block.
+        norm: its weight's dtype is the one the normed tokens come in.
+
+    Returns:
+        normed tokens (b, l, d) and the stream (b, l, d).
+    """
+    stream = at_least_fp32(tokens) if residual is None else residual + tokens
+    return norm(stream.to(norm.weight.dtype)), stream
+
+
+class Block(nn.Module):
+    """`residual += DropPath(tokens); tokens = mixer(norm(residual))`.
+
+    Args:
+        mixer: `mixer(tokens, grid) -> tokens`.
+        dim: width of a token.
+        drop_path: rate at which a sample's *incoming* tokens are dropped: the output of the block before.
+
+    Source: Gu & Dao 2023 (Mamba's released block); Zhu et al. 2024 (Vim), arXiv:2401.09417.
+    """
+
+    def __init__(self, mixer: nn.Module, *, dim: int, drop_path: float = 0.0) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.norm = nn.RMSNorm(dim, eps=NORM_EPS)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, tokens: Tensor, residual: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Tokens and residual (b, l, d) in, tokens and residual out."""
+        tokens, residual = add_and_norm(self.drop_path(tokens), residual, self.norm)
+        return self.mixer(tokens, grid), residual

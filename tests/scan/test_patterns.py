@@ -1,0 +1,34 @@
+import pytest
+
+from ssmvid.scan import Grid, ScanOrder, ScanPattern, patterns_by_layer
+
+SPATIAL, TEMPORAL = ["thw", "thw+rev"], ["hwt", "hwt+rev"]
+
+
+def names(patterns: list[ScanPattern]) -> list[list[str]]:
+    return [[str(order) for order in pattern.orders] for pattern in patterns]
+
+
+def test_same_gives_every_layer_the_one_pattern():
+    assert names(patterns_by_layer(SPATIAL, "same", 3)) == [SPATIAL] * 3
+    assert names(patterns_by_layer([SPATIAL], "same", 3)) == [SPATIAL] * 3
+
+
+def test_alternate_gives_the_patterns_in_turn():
+    assert names(patterns_by_layer([SPATIAL, TEMPORAL], "alternate", 3)) == [SPATIAL, TEMPORAL, SPATIAL]
+
+
+def test_a_pattern_makes_a_walk_an_order():
+    walks = ScanPattern.parse(TEMPORAL, "mean").walks(Grid(2, 3, 4), prefix=1)
+    assert walks == [ScanOrder.parse(name).walk(Grid(2, 3, 4), 1) for name in TEMPORAL]
+
+
+@pytest.mark.parametrize("orders", [[], [[]], [SPATIAL, TEMPORAL]])
+def test_same_takes_exactly_one_pattern(orders):
+    with pytest.raises(ValueError, match="scan schedule 'same': expected one pattern, got"):
+        patterns_by_layer(orders, "same", 2)
+
+
+def test_unknown_schedule_lists_the_known_ones():
+    with pytest.raises(ValueError, match="unknown scan schedule 'cycle': expected one of same, alternate"):
+        patterns_by_layer(SPATIAL, "cycle", 2)
