@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import walk
+
 Strides = tuple[int, ...]
 
 
@@ -26,6 +28,20 @@ def flat(tensor: Tensor, dtype: torch.dtype) -> tuple[np.ndarray, Strides]:
         return np.zeros(1, dtype=tensor.numpy().dtype), tensor.stride()
     extent = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
     return tensor.as_strided((extent,), (1,)).numpy(), tensor.stride()
+
+
+def dense(tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
+    """A small parameter as a dense array, zeros where there is none."""
+    if tensor is None:
+        return np.zeros(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
+    return tensor.detach().to(dtype).contiguous().numpy()
+
+
+def path_rows(paths: Tensor | None, k: int, l: int) -> np.ndarray:
+    """The row every step of every path reads, int32 (k, l)."""
+    if paths is None:
+        return np.broadcast_to(np.arange(l, dtype=np.int32), (k, l)).copy()
+    return walk.decode(paths, l).numpy()
 
 
 _pool: ThreadPoolExecutor | None = None

@@ -63,6 +63,15 @@ def _mask(builder: ir.IRBuilder, lanes: int, count: ir.Value) -> ir.Value:
     return builder.icmp_signed("<", ir.Constant(index, list(range(lanes))), _splat(builder, index, count))
 
 
+def _masked_load(
+    builder: ir.IRBuilder, vector: ir.VectorType, address: ir.Value, count: ir.Value, align: int
+) -> ir.Value:
+    address = builder.bitcast(address, vector.as_pointer())
+    mask = _mask(builder, vector.count, count)
+    args = [address, ir.Constant(ir.IntType(32), align), mask, _constant(vector, 0.0)]
+    return _call(builder, f"llvm.masked.load.{_suffix(vector)}.p0", vector, args)
+
+
 @intrinsic
 def load(typingctx: Any, array: Any, offset: Any, count: Any) -> Any:
     """The lanes at `array[offset:offset + count]`, zeros after them."""
@@ -71,13 +80,27 @@ def load(typingctx: Any, array: Any, offset: Any, count: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         vector = context.get_value_type(result)
         address = _address(context, builder, signature.args[0], args[0], args[1])
-        address = builder.bitcast(address, vector.as_pointer())
-        mask = _mask(builder, result.lanes, args[2])
-        align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
-        name = f"llvm.masked.load.{_suffix(vector)}.p0"
-        return _call(builder, name, vector, [address, align, mask, _constant(vector, 0.0)])
+        return _masked_load(builder, vector, address, args[2], array.dtype.bitwidth // 8)
 
     return result(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def load_either(typingctx: Any, first: Any, array: Any, offset: Any, other: Any, other_offset: Any, count: Any) -> Any:
+    """`load(array, offset, count)` where `first` holds, else `load(other, other_offset, count)`, without a branch.
+
+    A function that took the arrays would count references to them at every call.
+    """
+    result = Vector(array.dtype)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        vector = context.get_value_type(result)
+        address = _address(context, builder, signature.args[1], args[1], args[2])
+        other_address = _address(context, builder, signature.args[3], args[3], args[4])
+        chosen = builder.select(args[0], address, other_address)
+        return _masked_load(builder, vector, chosen, args[5], array.dtype.bitwidth // 8)
+
+    return result(types.boolean, array, types.int64, array, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -6,20 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import walk
 from ..checks import clip_bounds
-from ..cpu import flat, parallel
+from ..cpu import dense, flat, parallel, path_rows
 from .op import define
 
 CHUNK = 32  # steps between kept states: a chunk of 16 states and its scratch stay in a core's second-level cache
 GROUP = 4  # channel blocks whose dB and dC are summed before their lanes are: fixed, so that results are too
 LOG2E = 1.4426950408889634
-
-
-def _rows(paths: Tensor | None, k: int, l: int) -> np.ndarray:
-    if paths is None:
-        return np.broadcast_to(np.arange(l, dtype=np.int32), (k, l)).copy()
-    return walk.decode(paths, l).numpy()
 
 
 def _clips(b: int, l: int, cu_seqlens: Tensor | None) -> np.ndarray:
@@ -28,13 +21,6 @@ def _clips(b: int, l: int, cu_seqlens: Tensor | None) -> np.ndarray:
     numbered = range(len(bounds)) if cu_seqlens is not None else [0] * len(bounds)
     rows = [(row, start, end, start // CHUNK + i) for (row, start, end), i in zip(bounds, numbered)]
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
-
-
-def _dense(tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> np.ndarray:
-    """A small parameter as a dense array, zeros where there is none."""
-    if tensor is None:
-        return np.zeros(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
-    return tensor.detach().to(dtype).contiguous().numpy()
 
 
 def _state_first(tensor: Tensor | None) -> Tensor | None:
@@ -68,14 +54,14 @@ def forward(
     args = (
         *flat(x.expand(b, k, l, d), dtype),
         *flat(dt, dtype),
-        _dense(_state_first(A.to(dtype) * LOG2E), (k, n, d), dtype),
+        dense(_state_first(A.to(dtype) * LOG2E), (k, n, d), dtype),
         *flat(B, dtype),
         *flat(C, dtype),
-        _dense(D, (k, d), dtype),
-        _dense(dt_bias, (k, d), dtype),
+        dense(D, (k, d), dtype),
+        dense(dt_bias, (k, d), dtype),
         dt_softplus,
-        _dense(_state_first(h0), (s, k, n, d), dtype),
-        _rows(paths, k, l),
+        dense(_state_first(h0), (s, k, n, d), dtype),
+        path_rows(paths, k, l),
         _clips(b, l, cu_seqlens),
         *flat(out.unsqueeze(1).expand(b, k, l, d) if summed else out, dtype),
         summed,
@@ -118,17 +104,17 @@ def backward(
     dD, ddt_bias = new(s, k, d), new(s, k, d)
     args = (
         *flat((dy.unsqueeze(1) if dy.dim() == 3 else dy).expand(b, k, l, d), dtype),
-        _dense(_state_first(dh), (s, k, n, d), dtype),
+        dense(_state_first(dh), (s, k, n, d), dtype),
         *flat(x.expand(b, k, l, d), dtype),
         *flat(dt, dtype),
-        _dense(_state_first(A.to(dtype) * LOG2E), (k, n, d), dtype),
+        dense(_state_first(A.to(dtype) * LOG2E), (k, n, d), dtype),
         *flat(B, dtype),
         *flat(C, dtype),
-        _dense(D, (k, d), dtype),
-        _dense(dt_bias, (k, d), dtype),
+        dense(D, (k, d), dtype),
+        dense(dt_bias, (k, d), dtype),
         dt_softplus,
         states.numpy(),
-        _rows(paths, k, l),
+        path_rows(paths, k, l),
         _clips(b, l, cu_seqlens),
         *(grad.numpy() for grad in (dx, ddt, dA, dB, dC, dD, ddt_bias, dh0)),
         CHUNK,

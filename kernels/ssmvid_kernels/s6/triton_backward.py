@@ -11,12 +11,12 @@ from .triton_forward import LOG2_E, load_step, tile_indices
 LN_2 = tl.constexpr(0.6931471805599453)
 
 
-@triton.jit(do_not_specialize=["length", "chunks"])
+@triton.jit(do_not_specialize=["length", "chunks", "one", "A_stride", "dh_stride"])
 def scan_backward(  # type: ignore[no-untyped-def]
     dy_ptr, dh_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, paths, cu_seqlens, states_ptr, scratch_ptr,
     dx_ptr, ddt_ptr, dA_ptr, dB_ptr, dC_ptr, dD_ptr, dbias_ptr, dh0_ptr,
     dy_stride, dh_stride, x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride,
-    length, chunks, k, d, n,
+    length, chunks, one, k, d, n,
     REAL: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, STEPS: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -52,18 +52,18 @@ def scan_backward(  # type: ignore[no-untyped-def]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + state * C_stride[3]
     first_row = (batch * k + path) * length
     first_chunk = (batch * k + path) * chunks + start // CHUNK + (sequence if cu_seqlens is not None else 0)
-    states_ptr += first_chunk * n * d + state * d + channel
+    states_ptr += first_chunk * n * d + state * d + channel * one
     scratch_ptr += (pid * blocks + block) * (CHUNK // STEPS * BLOCK_N * BLOCK_D) + state * BLOCK_D
-    scratch_ptr += channel - block * BLOCK_D
+    scratch_ptr += (channel - block * BLOCK_D) * one
 
     count = tl.cdiv(end - start, CHUNK)
-    for back in tl.range(0, count):
+    for back in tl.range(0, count, disable_licm=True):
         chunk = count - 1 - tl.cast(back, tl.int64)
         chunk_start = start + chunk * CHUNK
         parts = tl.minimum(tl.cdiv(end - chunk_start, STEPS), CHUNK // STEPS)
         h = tl.load(states_ptr + chunk * n * d, mask=inside, other=0.0)
         # Keep the state before every STEPS-th step of the chunk ...
-        for part in tl.range(0, parts):
+        for part in tl.range(0, parts, disable_licm=True):
             first = chunk_start + tl.cast(part, tl.int64) * STEPS
             tl.store(scratch_ptr + part * (BLOCK_N * BLOCK_D), h)
             for i in tl.static_range(STEPS):
@@ -74,47 +74,49 @@ def scan_backward(  # type: ignore[no-untyped-def]
                 h = tl.exp2(dt * A) * h + (dt * x) * B
         tl.debug_barrier()
         # ... and from each of them, last to first, redo its steps in registers and walk them back.
-        for part_back in tl.range(0, parts):
+        for part_back in tl.range(0, parts, disable_licm=True):
             part = parts - 1 - part_back
             first = chunk_start + tl.cast(part, tl.int64) * STEPS
             h = tl.load(scratch_ptr + part * (BLOCK_N * BLOCK_D))
             kept = ()
             for i in tl.static_range(STEPS):
+                kept = kept + (h,)
+                _, _, _, x, dt, _, B = load_step(
+                    first + i, end, walk, length, x_ptr, x_stride, dt_ptr, dt_stride, bias, B_ptr, B_stride,
+                    in_d, in_n, REAL, SOFTPLUS,
+                )  # fmt: skip
+                h = tl.exp2(dt * A) * h + (dt * x) * B
+            for i in tl.static_range(STEPS - 1, -1, -1):
                 row, here, along, x, dt, slope, B = load_step(
                     first + i, end, walk, length, x_ptr, x_stride, dt_ptr, dt_stride, bias, B_ptr, B_stride,
                     in_d, in_n, REAL, SOFTPLUS,
                 )  # fmt: skip
-                decay = tl.exp2(dt * A)
-                carried = decay * h
-                h = carried + (dt * x) * B
-                kept = kept + ((row, here, along, x, dt, slope, B, decay, carried, h),)
-            for i in tl.static_range(STEPS - 1, -1, -1):
-                row, here, along, x, dt, slope, B, decay, carried, h = kept[i]
                 dy = tl.load(dy_ptr + row * dy_stride[2], mask=here, other=0.0).to(REAL)
                 C = tl.load(C_ptr + row * C_stride[2], mask=along, other=0.0).to(REAL)
                 dh += dy * C
                 to_BC = ((first_row + row) * blocks + block) * n + state
-                dC = tl.sum(tl.sum(dy * h, axis=0, keep_dims=True), axis=2, keep_dims=True)
+                dC = tl.sum(dy * h, axis=1, keep_dims=True)
                 tl.store(dC_ptr + to_BC, dC, mask=along)
-                dB = tl.sum(tl.sum(dh * (dt * x), axis=0, keep_dims=True), axis=2, keep_dims=True)
+                dB = tl.sum(dh * (dt * x), axis=1, keep_dims=True)
                 tl.store(dB_ptr + to_BC, dB, mask=along)
-                driven = tl.sum(dh * B, axis=1, keep_dims=True)
+                driven = tl.sum(dh * B, axis=0, keep_dims=True)
                 dx = driven * dt
                 if D_ptr is not None:
                     dx += D * dy
                     dD += dy * x
                 to_x = (first_row + row) * d + channel
                 tl.store(dx_ptr + to_x, dx.to(dx_ptr.dtype.element_ty), mask=here)
-                slid = dh * carried
+                h = kept[i] if i > 0 else tl.load(scratch_ptr + part * (BLOCK_N * BLOCK_D))
+                dh *= tl.exp2(dt * A)
+                slid = dh * h
                 dA += slid * dt
                 # slope is 0 past the end: there dt = 0 keeps the state, yet the state still varies with dt.
-                ddt = (driven * x + LN_2 * tl.sum(slid * A, axis=1, keep_dims=True)) * slope
+                ddt = (driven * x + LN_2 * tl.sum(slid * A, axis=0, keep_dims=True)) * slope
                 tl.store(ddt_ptr + to_x, ddt.to(ddt_ptr.dtype.element_ty), mask=here)
                 dbias += ddt
-                dh *= decay
         tl.debug_barrier()
 
-    to_A = (pid * d + channel) * n + state
+    to_A = (pid * d + channel) * n + state * one
     tl.store(dA_ptr + to_A, dA, mask=inside)
     tl.store(dh0_ptr + to_A, dh, mask=inside)
     tl.store(dbias_ptr + pid * d + channel, dbias, mask=in_d)

@@ -7,9 +7,6 @@ import triton.language as tl
 
 from ..triton_walk import open_clip, open_walk, row_of
 
-# Threads of a warp fill the last axis of a tile first. Eight channels side by side leave four threads to the states,
-# so sums over states and over channels each cross few threads, and B and C are not held by every thread.
-LANES = tl.constexpr(8)
 LOG2_E = tl.constexpr(1.4426950408889634)
 
 
@@ -25,10 +22,12 @@ def softplus(v):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def tile_indices(d, n, BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Channels (r, 1, LANES) and states (1, n, 1) of this program's tile, int64, each with its mask."""
-    first = tl.program_id(1).to(tl.int64) * BLOCK_D
-    channel = first + tl.arange(0, BLOCK_D // LANES)[:, None, None] * LANES + tl.arange(0, LANES)[None, None, :]
-    state = tl.arange(0, BLOCK_N)[None, :, None].to(tl.int64)
+    """States (n, 1) and channels (1, d) of this program's tile, int64, each with its mask.
+
+    Channels come last, so neighbouring threads hold neighbouring channels and a thread holds all states of its own.
+    """
+    channel = tl.program_id(1).to(tl.int64) * BLOCK_D + tl.arange(0, BLOCK_D)[None, :]
+    state = tl.arange(0, BLOCK_N)[:, None].to(tl.int64)
     return channel, state, channel < d, state < n
 
 
@@ -54,11 +53,11 @@ def load_step(  # type: ignore[no-untyped-def]
     return row, in_d, in_n, x, tl.where(in_d, dt, 0.0), slope, B
 
 
-@triton.jit(do_not_specialize=["length", "chunks"])
+@triton.jit(do_not_specialize=["length", "chunks", "one", "A_stride", "h0_stride"])
 def scan_forward(  # type: ignore[no-untyped-def]
     x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, h0_ptr, paths, cu_seqlens, y_ptr, h_ptr, states_ptr,
     x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride, h0_stride, y_stride,
-    length, chunks, k, d, n,
+    length, chunks, one, k, d, n,
     REAL: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, STEPS: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
@@ -91,7 +90,7 @@ def scan_forward(  # type: ignore[no-untyped-def]
     y_ptr += batch * y_stride[0] + path * y_stride[1] + channel * y_stride[3]
     if states_ptr is not None:
         first_chunk = (batch * k + path) * chunks + start // CHUNK + (sequence if cu_seqlens is not None else 0)
-        states_ptr += first_chunk * n * d + state * d + channel
+        states_ptr += first_chunk * n * d + state * d + channel * one
 
     for block in tl.range(0, tl.cdiv(end - start, STEPS)):
         first = start + tl.cast(block, tl.int64) * STEPS
@@ -109,8 +108,8 @@ def scan_forward(  # type: ignore[no-untyped-def]
         for i in tl.static_range(STEPS):
             row, here, x, dt, B, C = loads[i]
             h = tl.exp2(dt * A) * h + (dt * x) * B
-            y = tl.sum(h * C, axis=1, keep_dims=True)
+            y = tl.sum(h * C, axis=0, keep_dims=True)
             if D_ptr is not None:
                 y += D * x
             tl.store(y_ptr + row * y_stride[2], y.to(y_ptr.dtype.element_ty), mask=here)
-    tl.store(h_ptr + (pid * d + channel) * n + state, h, mask=inside)
+    tl.store(h_ptr + (pid * d + channel) * n + state * one, h, mask=inside)

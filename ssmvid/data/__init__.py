@@ -1,0 +1,41 @@
+"""Video: decoding, sampling, indexing, checking, data sets and loading. A leaf: it imports nothing else of ssmvid."""
+
+from ssmvid.data.check import CheckReport, check, check_video
+from ssmvid.data.clip import Batch, Clip, Key, collate
+from ssmvid.data.decode import VideoInfo, frame_times, iter_frames, probe, read_frames
+from ssmvid.data.errors import KINDS, VideoError
+from ssmvid.data.index import VideoIndex, read_index
+from ssmvid.data.listfile import Finding, read_list
+from ssmvid.data.loader import ClipDataset, make_loader, steps_per_epoch
+from ssmvid.data.moving_digits import MovingDigits, write_videos
+from ssmvid.data.sampling import sample_fps, sample_stride
+from ssmvid.data.video_folder import VideoFolder
+
+__all__ = [
+    "KINDS",
+    "Batch",
+    "CheckReport",
+    "Clip",
+    "ClipDataset",
+    "Finding",
+    "Key",
+    "MovingDigits",
+    "VideoError",
+    "VideoFolder",
+    "VideoIndex",
+    "VideoInfo",
+    "check",
+    "check_video",
+    "collate",
+    "frame_times",
+    "iter_frames",
+    "make_loader",
+    "probe",
+    "read_frames",
+    "read_index",
+    "read_list",
+    "sample_fps",
+    "sample_stride",
+    "steps_per_epoch",
+    "write_videos",
+]

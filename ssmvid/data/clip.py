@@ -1,0 +1,85 @@
+"""What a data set yields, and how clips become a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssmvid.data.errors import VideoError
+
+Key = tuple[int, int]  # (epoch, index): what a data set is asked for
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sample.
+
+    Attributes:
+        frames: float32 (c, T, H, W), normalised.
+        label: Index into the data set's `class_names`.
+        id: Names the sample: a path relative to the root, or what it was made from.
+    """
+
+    frames: Tensor
+    label: int
+    id: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples of one step on one rank; it can hold no clip at all.
+
+    Attributes:
+        frames: float32 (b, c, T, H, W).
+        labels: int64 (b,).
+        ids: b names.
+        failed: The videos that could not be used: counted and reported, never replaced.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    ids: list[str]
+    failed: list[VideoError]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch with its tensors on `device`."""
+        return replace(
+            self,
+            frames=self.frames.to(device, non_blocking=non_blocking),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+        )
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory; the loader calls it where it is asked to pin."""
+        return replace(self, frames=self.frames.pin_memory(), labels=self.labels.pin_memory())
+
+
+def collate(samples: Sequence[Clip | VideoError], shape: Sequence[int]) -> Batch:
+    """Stack clips, and keep the errors beside them.
+
+    Args:
+        samples: What the data set gave, in order.
+        shape: (c, T, H, W) of every clip, so that an empty batch has its axes too.
+
+    Raises:
+        ValueError: a clip has another shape; the message names it.
+    """
+    clips = [sample for sample in samples if isinstance(sample, Clip)]
+    failed = [sample for sample in samples if isinstance(sample, VideoError)]
+    for clip in clips:
+        if tuple(clip.frames.shape) != tuple(shape):
+            raise ValueError(
+                f"collate: frames must be (c, T, H, W) = {tuple(shape)}, got {tuple(clip.frames.shape)}: {clip.id}"
+            )
+    frames = torch.stack([clip.frames for clip in clips]) if clips else torch.empty(0, *shape)
+    labels = torch.tensor([clip.label for clip in clips], dtype=torch.int64)
+    return Batch(frames, labels, [clip.id for clip in clips], failed)
+
+
+def keyed_generator(*key: int) -> np.random.Generator:
+    """Random numbers that depend on `key` alone: not on workers, ranks or what was drawn before."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))

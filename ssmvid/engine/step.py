@@ -1,0 +1,110 @@
+"""One optimizer step from several micro-batches on several ranks: the same as from one batch on one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor
+
+from ssmvid.data import Batch
+from ssmvid.engine.score import Score
+from ssmvid.engine.state import State
+
+
+class NonFiniteLoss(RuntimeError):
+    """Loss or gradient became NaN or infinite; the parameters are those from before the step."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one step saw, over all ranks.
+
+    `n_ok` and `n_failed` count its clips; `finite` is False where loss or gradient was not, on any rank, and the
+    optimizer then took no step; `stop` whether any rank was asked to.
+    """
+
+    n_ok: int
+    n_failed: int
+    grad_norm: float
+    finite: bool
+    stop: bool
+
+
+def take_step(
+    accelerator: Accelerator,
+    state: State,
+    optimizer: AcceleratedOptimizer,
+    batches: Sequence[Batch],
+    score: Score,
+    *,
+    clip_grad: float | None,
+    stop: bool,
+) -> Outcome:
+    """Forward, backward and one update, each clip weighing the same wherever it lies.
+
+    Args:
+        accelerator: this process's.
+        state: what to train.
+        optimizer: the state's, as accelerate wrapped it: it knows of the loss scaler.
+        batches: this rank's micro-batches, as many on each rank.
+        score: takes the training numbers.
+        clip_grad: largest norm of the gradient; None for no limit.
+        stop: whether this rank was asked to stop.
+    """
+    failed = sum(len(batch.failed) for batch in batches)
+    n_ok, n_failed = map(int, _sum(accelerator, sum(len(batch.ids) for batch in batches), failed))
+    score.fail(failed)
+    finite, norm = True, 0.0
+    if n_ok:
+        finite = _backward(accelerator, state, batches, score, n_ok)
+        largest = clip_grad if clip_grad is not None else math.inf
+        norm = accelerator.clip_grad_norm_(state.task.parameters(), largest).item()
+        # An infinite gradient under a loss scaler is its usual business: it skips the step and lowers the scale.
+        finite = finite and (state.scaler is not None or math.isfinite(norm))
+    bad, stops = _sum(accelerator, not finite, stop)  # all ranks decide alike, or some would wait for ever
+    if n_ok and not bad:
+        optimizer.step()
+        if state.ema is not None:
+            state.ema.update(accelerator.unwrap_model(state.task), step=state.progress.step)
+    optimizer.zero_grad()
+    return Outcome(n_ok, n_failed, norm, not bad, bool(stops))
+
+
+def or_stand_in(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Frames (b, c, T, H, W) and labels (b,) on `device`; one black clip where the batch has none.
+
+    Ranks compute in step with each other, so one without clips must compute too. Its result counts for nothing.
+    """
+    frames, labels = batch.frames, batch.labels
+    if not batch.ids:
+        frames, labels = frames.new_zeros(1, *frames.shape[1:]), labels.new_zeros(1)
+    return frames.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+
+def _backward(accelerator: Accelerator, state: State, batches: Sequence[Batch], score: Score, n_ok: int) -> bool:
+    """Accumulate the gradient of the mean loss over all clips of the step; whether each loss here was finite."""
+    finite = True
+    state.task.train()
+    for i, batch in enumerate(batches):
+        last = i == len(batches) - 1
+        frames, labels = or_stand_in(batch, accelerator.device)
+        with nullcontext() if last else accelerator.no_sync(state.task):
+            output = state.task(frames, labels)
+            # Ranks are averaged, clips are not: undo the one mean and take the other.
+            weight = len(batch.ids) * accelerator.num_processes / n_ok
+            accelerator.backward(output["loss"] * weight)
+        finite = finite and bool(torch.isfinite(output["loss"]))
+        if batch.ids:
+            score.count(output["logits"].detach(), labels, output["loss"])
+    return finite
+
+
+def _sum(accelerator: Accelerator, *values: float) -> list[float]:
+    total: Tensor = accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=accelerator.device), "sum")
+    return total.tolist()

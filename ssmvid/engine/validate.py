@@ -1,0 +1,56 @@
+"""A pass over a data set: every sample exactly once over all ranks, failed videos as wrong answers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from ssmvid.data import ClipDataset, make_loader
+from ssmvid.engine.score import Score
+from ssmvid.engine.step import or_stand_in
+
+_log = logging.getLogger(__name__)
+
+
+@torch.no_grad()
+def validate(
+    accelerator: Accelerator, task: nn.Module, dataset: ClipDataset, *, batch_size: int, workers: int
+) -> dict[str, Any]:
+    """Loss, top-1, top-5 and the two counts over the whole data set.
+
+    Args:
+        accelerator: this process's.
+        task: not wrapped for DDP; it is set to evaluation and left so.
+        dataset: what to answer.
+        batch_size: clips a rank and step.
+        workers: loader processes a rank.
+
+    Returns: `loss`, `top1`, `top5` (correct / (n_ok + n_failed)), `n_ok`, `n_failed`.
+    """
+    task.eval()
+    score = Score().to(accelerator.device)
+    loader = make_loader(
+        dataset,
+        batch_size=batch_size,
+        epoch=0,
+        rank=accelerator.process_index,
+        world_size=accelerator.num_processes,
+        shuffle=False,
+        seed=0,
+        workers=workers,
+    )
+    for batch in tqdm(loader, desc="validation", leave=False, disable=not accelerator.is_main_process):
+        for error in batch.failed:
+            _log.warning("failed video: %s", error)
+        frames, labels = or_stand_in(batch, accelerator.device)
+        with accelerator.autocast():
+            output = task(frames, labels)
+        if batch.ids:
+            score.count(output["logits"].float(), labels, output["loss"])
+        score.fail(len(batch.failed))
+    return score.compute()

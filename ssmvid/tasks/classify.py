@@ -1,0 +1,37 @@
+"""Clip classification."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Classify(nn.Module):
+    """One label a clip, cross entropy.
+
+    Args:
+        model: frames (b, c, T, H, W) to logits (b, classes).
+        label_smoothing: share of the target spread over all classes, in [0, 1); training only.
+    """
+
+    def __init__(self, model: nn.Module, *, label_smoothing: float) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"Classify: label_smoothing must be in [0, 1), got {label_smoothing}")
+        self.model = model
+        self.label_smoothing = label_smoothing
+
+    def forward(self, frames: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """The mean loss over the batch, and the logits it was computed from.
+
+        Args:
+            frames: (b, c, T, H, W), float.
+            labels: (b,), int64, in [0, classes).
+
+        Returns: {"loss": (), "logits": (b, classes)}.
+        """
+        logits = self.model(frames)
+        smoothing = self.label_smoothing if self.training else 0.0
+        # A bf16 log-sum-exp loses the digits a small loss is made of.
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        return {"loss": loss, "logits": logits}

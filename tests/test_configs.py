@@ -1,0 +1,72 @@
+"""Every choice of every config group composes, and everything in it can be built."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from ssmvid.data import write_videos
+
+ROOT = Path(__file__).parents[1] / "hydra_configs"
+SMALL = ["model.depth=2", "model.dim=16"]  # what a choice decides is its keys, not its size
+CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in ROOT.glob("*/*.yaml") if path.parent.name != "ablation")
+ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
+
+
+def composed(*overrides, name="train"):
+    with initialize_config_dir(str(ROOT), version_base="1.3"):
+        return compose(name, overrides=["run=test", *overrides])
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
+    write_videos(root, frames=4, train_clips=2, val_clips=2)
+    return root
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_choice_builds(choice, videos):
+    extra = [f"data.root={videos}"] if choice == "data=video_folder" else []
+    cfg = composed(choice, *extra, *(f"++{small}" for small in SMALL))
+    OmegaConf.to_container(cfg, resolve=True)
+    train_set = instantiate(cfg.data.train)
+    assert instantiate(cfg.data.val).class_names == train_set.class_names
+    model = instantiate(cfg.model, num_classes=train_set.num_classes)
+    assert model.num_classes == train_set.num_classes
+    optimizer = instantiate(cfg.optim).build(instantiate(cfg.task, model=model).model)
+    instantiate(cfg.schedule).build(optimizer, 100)
+    instantiate(cfg.trainer)
+    instantiate(cfg.log)
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_each_run_of_an_ablation_composes(ablation):
+    cfg = OmegaConf.load(ROOT / "ablation" / f"{ablation}.yaml")
+    for key, values in cfg.hydra.sweeper.params.items():
+        if "(" not in values:
+            for value in values.split(","):
+                composed(f"ablation={ablation}", f"{key}={value}")
+    for callback in cfg.hydra.callbacks.values():
+        assert instantiate(callback).group in cfg.hydra.sweeper.params
+
+
+def test_every_key_of_the_model_config_is_an_option_of_the_model():
+    """Hydra would pass on a stale key; the model's own refusal is what finds it."""
+    with pytest.raises(Exception, match=r"unknown option 'drop_pth_rate'.*did you mean drop_path_rate"):
+        instantiate(composed("+model.drop_pth_rate=0.1").model)
+
+
+def test_a_misspelt_option_or_choice_is_refused_by_name():
+    with pytest.raises(ConfigCompositionException, match=r"optim\.learning_rate"):
+        composed("optim.learning_rate=1")
+    with pytest.raises(MissingConfigException, match="videomamba_micro"):
+        composed("model=videomamba_mikro")
+
+
+def test_the_seed_reaches_data_and_trainer():
+    cfg = composed("seed=7")
+    assert (cfg.data.train.seed, cfg.trainer.seed) == (7, 7)
