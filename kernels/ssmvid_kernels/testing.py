@@ -57,7 +57,7 @@ def _exact_and_plain(
 
 
 def outputs_and_gradients(op: Callable[..., tuple[Tensor, ...]], tensors: Tensors, **options: object) -> Tensors:
-    """`{y, h, d<argument>...}`: the two outputs and the gradient of a fixed random mix of both."""
+    """`{y, h, d<argument>...}`: the outputs (y, or y and h) and the gradient of a fixed random mix of them."""
     out = op(**tensors, **options)
     g = torch.Generator().manual_seed(1)
     weights = [torch.randn(t.shape, generator=g, dtype=torch.float64).to(t) for t in out]
@@ -66,7 +66,7 @@ def outputs_and_gradients(op: Callable[..., tuple[Tensor, ...]], tensors: Tensor
     grads = torch.autograd.grad(
         [t for t, _ in used], list(wanted.values()), [weight for _, weight in used], materialize_grads=True
     )
-    return dict(zip(["y", "h", *(f"d{name}" for name in wanted)], [*out, *grads]))
+    return dict(zip([*("y", "h")[: len(out)], *(f"d{name}" for name in wanted)], [*out, *grads]))
 
 
 @contextmanager

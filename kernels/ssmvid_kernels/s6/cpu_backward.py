@@ -128,7 +128,7 @@ def scan_backward(
                         store_full(decay, i * lanes, e)
                         store_full(h, (i + 1) * lanes, state)
                     g = load(dh0_flat, here + n * channels + c, count)
-                    d_a = load(dA_flat, here + n * channels + c, count)
+                    d_a = zero  # sums over steps go chunk by chunk: one long chain would round l times
                     for i in range(steps - 1, -1, -1):
                         gy_i = load_full(gy, i * lanes)
                         g = fma(gy_i, splat(C[at_C[i] + n]), g)  # dL/dh_i
@@ -140,10 +140,10 @@ def scan_backward(
                         accumulate(d_step, i * lanes, d_exponent, a)
                         d_a = fma(d_exponent, load_full(step, i * lanes), d_a)
                     store(dh0_flat, here + n * channels + c, count, g)
-                    store(dA_flat, here + n * channels + c, count, d_a)
+                    before = load(dA_flat, here + n * channels + c, count)
+                    store(dA_flat, here + n * channels + c, count, add(before, d_a))
                 skip = load(D_flat, k * channels + c, count)
-                d_skip = load(dD_flat, (clip * K + k) * channels + c, count)
-                d_bias = load(bias_flat, (clip * K + k) * channels + c, count)
+                d_skip, d_bias = zero, zero
                 for i in range(steps):
                     row = np.int64(rows[k, t0 + i])
                     xi, gy_i, gd = (
@@ -163,8 +163,9 @@ def scan_backward(
                     if shared and k > 0:
                         gx = add(gx, load(dx_flat, at, count))
                     store(dx_flat, at, count, gx)
-                store(dD_flat, (clip * K + k) * channels + c, count, d_skip)
-                store(bias_flat, (clip * K + k) * channels + c, count, d_bias)
+                at = (clip * K + k) * channels + c
+                store(dD_flat, at, count, add(load(dD_flat, at, count), d_skip))
+                store(bias_flat, at, count, add(load(bias_flat, at, count), d_bias))
             for i in range(steps):
                 row = np.int64(rows[k, t0 + i])
                 for n in range(N):
