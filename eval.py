@@ -10,11 +10,13 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from ssmvid.engine import plain_refusals
 from ssmvid.eval import build_data, evaluate, restore
 from ssmvid_kernels import use_backend
 
 
 @hydra.main(version_base="1.3", config_path="hydra_configs", config_name="eval")
+@plain_refusals()
 def main(cfg: DictConfig) -> float:
     trained = restore(Path(cfg.checkpoint))
     dataset = build_data({**trained.config["data"][cfg.split], **cfg.data})

@@ -19,11 +19,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from ssmvid.engine import quiet_other_ranks, seed_everything
+from ssmvid.engine import plain_refusals, quiet_other_ranks, seed_everything
 from ssmvid_kernels import use_backend
 
 
 @hydra.main(version_base="1.3", config_path="hydra_configs", config_name="train")
+@plain_refusals()
 def main(cfg: DictConfig) -> float:
     seed_everything(cfg.seed)
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -2,7 +2,7 @@
 
 from ssmvid.engine.checkpoint import CheckpointError
 from ssmvid.engine.devices import seed_everything
-from ssmvid.engine.launch import quiet_other_ranks
+from ssmvid.engine.launch import plain_refusals, quiet_other_ranks
 from ssmvid.engine.log import TensorBoardLog, WandbLog
 from ssmvid.engine.optim import Optim, Schedule
 from ssmvid.engine.resume import ResumeError
@@ -18,6 +18,7 @@ __all__ = [
     "TensorBoardLog",
     "Trainer",
     "WandbLog",
+    "plain_refusals",
     "quiet_other_ranks",
     "seed_everything",
 ]

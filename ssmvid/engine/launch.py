@@ -1,10 +1,17 @@
-"""One run folder for all ranks."""
+"""How a run starts under Hydra: one folder for all ranks, one message for a refusal."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+
+from hydra.errors import CompactHydraException
+
+from ssmvid.engine.checkpoint import CheckpointError
+from ssmvid.engine.step import NonFiniteLoss
 
 
 def quiet_other_ranks() -> None:
@@ -19,3 +26,12 @@ def quiet_other_ranks() -> None:
             f"hydra.run.dir={tempfile.gettempdir()}",
             f"hydra.sweep.dir={tempfile.gettempdir()}",
         ]
+
+
+@contextlib.contextmanager
+def plain_refusals() -> Iterator[None]:
+    """Let Hydra show what a user can mend as its message alone; HYDRA_FULL_ERROR=1 shows where it came from."""
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError, CheckpointError, NonFiniteLoss) as error:
+        raise CompactHydraException(str(error)) from error
