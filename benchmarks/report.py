@@ -18,6 +18,13 @@ TABLE = ("device", "op", "dtype", "threads")
 CELL = ("case", "model", "frames", "size", "pass", "backend")
 SIZES = ("b", "l", "d", "heads", "p", "g", "n", "width", "k", "batch", "frames", "size", "tokens")
 
+INTRODUCTION = """\
+# Benchmarks
+
+Made by `python benchmarks/report.py` from the rows under `benchmarks/results/`: milliseconds, the median and the 20th
+to 80th percentile, and how many times faster than the first line of the block, measured in the same run. A row is
+written only where the result on that very shape is as exact as the peer's. Machines differ: compare ratios."""
+
 Row = dict[str, Any]
 
 
@@ -33,22 +40,16 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def page(rows: list[Row]) -> Iterator[str]:
-    yield "# Benchmarks"
-    yield ""
-    yield "Made by `python benchmarks/report.py` from the rows under `benchmarks/results/`: milliseconds, median and 20th to"
-    yield "80th percentile, and how many times faster than the first line of the block, measured in the same run. A row is"
-    yield "written only where the result on that very shape is as exact as the peer's. Machines differ: compare ratios."
+    yield INTRODUCTION
     for key, group in grouped(rows, TABLE):
         device, op, dtype, threads = key
-        yield from ("", f"## {TITLES[op]} on {device}, {dtype}" + (f", {threads} threads" if op and device else ""), "")
+        yield from ("", f"## {TITLES[op]} on {device}, {dtype}, {threads} CPU threads", "")
         yield "| shape | pass | implementation | ms | p20-p80 | ratio |"
         yield "|---|---|---|---|---|---|"
         for (_, pass_), block in grouped(group, ("case", "pass")):
             for row in block:
-                yield (
-                    f"| {shape(row)} | {pass_} | {row['backend']} | {row['ms']:.2f} | {row['p20']:.2f}-{row['p80']:.2f} "
-                    f"| {block[0]['ms'] / row['ms']:.1f} |"
-                )
+                figures = f"{row['ms']:.2f} | {row['p20']:.2f}-{row['p80']:.2f} | {block[0]['ms'] / row['ms']:.1f}"
+                yield f"| {shape(row)} | {pass_} | {row['backend']} | {figures} |"
         made = sorted({f"commit {row['commit']}, torch {row['torch']}, {row['date']}" for row in group})
         yield from ("", f"{'; '.join(made)}.")
 
