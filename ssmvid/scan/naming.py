@@ -12,7 +12,7 @@ AXES = tuple("".join(axes) for axes in permutations("thw"))
 SPELLING = "AXES[+CURVE][+flip_t][+flip_h][+flip_w][+rev]"
 
 _FLIPS = ("flip_t", "flip_h", "flip_w")
-_NUMBERS = {0: r"(?:0|[1-9]\d{0,8})", 1: r"[1-9]\d{0,8}"}  # by the least one allowed
+_NUMBERS = {0: "(?:0|[1-9][0-9]{0,8})", 1: "[1-9][0-9]{0,8}"}  # by the least one allowed
 _CURVE = "|".join(name + ("" if curve.number is None else _NUMBERS[curve.least]) for name, curve in CURVES.items())
 GRAMMAR = re.compile(
     rf"(?P<axes>{'|'.join(AXES)})(\+(?P<curve>{_CURVE}))?(?P<flips>(\+flip_t)?(\+flip_h)?(\+flip_w)?)(?P<rev>\+rev)?"
@@ -37,12 +37,11 @@ def unknown_order(name: str) -> ValueError:
 
 def _nearest(name: str) -> str | None:
     axes, *modifiers = name.split("+")
-    known = [*CURVES, *_FLIPS, "rev"]
-    rank = {word: max(0, i - len(CURVES) + 1) for i, word in enumerate(known)}
+    rank = {**dict.fromkeys(CURVES, 0), **{word: 1 + i for i, word in enumerate((*_FLIPS, "rev"))}}
     words: dict[str, str] = {}  # each modifier once, its number beside it
     for modifier in modifiers:
         stem, number = split_number(modifier)
-        word = next(iter(difflib.get_close_matches(stem, known, n=1)), stem)
+        word = next(iter(difflib.get_close_matches(stem, rank, n=1)), stem)
         needed = CURVES[word].number if word in CURVES else None
         words.setdefault(word, "" if needed is None else str(needed if number is None else number))
     close = difflib.get_close_matches(axes.lower(), AXES, n=1)
