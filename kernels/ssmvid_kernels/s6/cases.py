@@ -1,4 +1,4 @@
-"""Named shapes, read by the test and by the benchmark."""
+"""Named shapes, read by the tests and by the benchmark."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..calls import Call, make_paths
 
 
 class Case(NamedTuple):
@@ -37,6 +39,13 @@ SPEED = {  # d = 384 is the inner width of a 192-wide model; l = frames x 14 x 1
     "clip": Case(2, 1568, 384, 16),
     "long": Case(2, 12544, 384, 16),
 }
+CALLS = {
+    "softplus": Call({"dt_softplus": True}),
+    "mean": Call({"dt_softplus": True, "merge": "mean"}),
+    "apart": Call({"dt_softplus": True, "merge": None}, without=("z",)),
+    "bare": Call({}, without=("D", "z", "dt_bias", "h0"), positive=("dt",)),  # no softplus makes dt positive
+}
+make_options = make_paths
 
 
 def make_inputs(case: Case, dtype: torch.dtype = torch.float32, seed: int = 0) -> dict[str, Tensor]:

@@ -1,0 +1,63 @@
+"""causal_conv1d: what holds for it alone. Exactness of its implementations: test_ops.py and test_triton.py."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ssmvid_kernels import Walk, causal_conv1d
+from ssmvid_kernels.conv.cases import EXACT, Case, make_inputs, make_options
+from ssmvid_kernels.walk import encode
+
+BACKENDS = ["reference", "torch", "cpu", "triton"]
+
+
+@pytest.mark.parametrize("width", [2, 3, 4])
+def test_is_the_convolution_of_torch(width):
+    x, weight, bias, _ = make_inputs(Case(2, 9, 5, width), torch.float64).values()
+    y, h = causal_conv1d(x, weight, bias, backend="reference")
+    expected = F.conv1d(x.mT, weight[:, None], bias, padding=width - 1, groups=5)[..., :9].mT
+    torch.testing.assert_close(y, expected)
+    assert torch.equal(h, x[:, 10 - width :].mT)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_clip_shorter_than_the_state_keeps_some_of_it(backend):
+    x, weight, bias, h0 = make_inputs(Case(1, 1, 3, 4)).values()
+    _, h = causal_conv1d(x, weight, bias, h0=h0, backend=backend)
+    assert torch.equal(h, torch.cat([h0[..., 1:], x.mT], -1))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_extreme_sums_stay_finite_through_silu(backend):
+    inputs = make_inputs(EXACT["one_step"])
+    with torch.no_grad():
+        inputs["bias"].copy_(torch.tensor([-1e4, 0.0, 1e4]))
+    with np.errstate(over="ignore"):  # exp(1e4) is inf on the way to 1 / inf; the interpreter is numpy
+        y, _ = causal_conv1d(**inputs, activation="silu", backend=backend)
+        grads = torch.autograd.grad(y.sum(), list(inputs.values()))
+    assert y.isfinite().all()
+    assert all(grad.isfinite().all() for grad in grads)
+    assert abs(y[0, 0, 0]) < 1e-30
+
+
+@pytest.mark.parametrize("name", ["causal_conv1d_cpu", "causal_conv1d_triton"])
+def test_registered_as_torch_expects(name):
+    x, weight, bias, h0 = make_inputs(Case(1, 2, 3, 2, k=1)).values()
+    paths = encode([Walk((2, 1, 1), reverse=True)], x.device)
+    args = (x.detach()[:, None].requires_grad_(), weight, bias, h0, paths, None, True)
+    torch.library.opcheck(getattr(torch.ops.ssmvid, name).default, args)
+
+
+def test_wrong_arguments_are_named():
+    inputs = make_inputs(Case(2, 8, 4, 3))
+    with pytest.raises(ValueError, match=r"weight must be \(d, width\) with width 2, 3 or 4, got \(4, 5\)"):
+        causal_conv1d(**inputs | {"weight": torch.zeros(4, 5)})
+    with pytest.raises(ValueError, match=r"weight must be \(d, width\) = \(4, 3\), got \(7, 3\)"):
+        causal_conv1d(**inputs | {"weight": torch.zeros(7, 3)})
+    with pytest.raises(ValueError, match=r"bias must be \(d,\) = \(4,\), got \(5,\)"):
+        causal_conv1d(**inputs | {"bias": torch.zeros(5)})
+    with pytest.raises(ValueError, match=r"activation must be 'silu' or None, got 'gelu'"):
+        causal_conv1d(**inputs, activation="gelu")
+    with pytest.raises(ValueError, match=r"weight must be \(k, d, width\) with width 2, 3 or 4, got \(4, 3\)"):
+        causal_conv1d(**inputs, **make_options(Case(2, 18, 4, 3, k=1)))
