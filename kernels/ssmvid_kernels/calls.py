@@ -1,4 +1,4 @@
-"""Every op, and the ways to call it that its tests and benchmarks share: walks of a case, layouts, arguments left out."""
+"""Every op, and the ways to call it that its tests and benchmarks share: walks, layouts, arguments left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Case(Protocol):
     """What the cases of every op have: `k` paths (0: no walks), `clips` the lengths of a packed row."""
 
     @property
-    def l(self) -> int: ...
+    def l(self) -> int: ...  # noqa: E743
     @property
     def k(self) -> int: ...
     @property

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from ssmvid_kernels import Walk, causal_conv1d
+from ssmvid_kernels.conv import triton_conv
 from ssmvid_kernels.conv.cases import EXACT, Case, make_inputs, make_options
+from ssmvid_kernels.testing import assert_op_as_exact
 from ssmvid_kernels.walk import encode
 
 BACKENDS = ["reference", "torch", "cpu", "triton"]
@@ -39,6 +41,13 @@ def test_extreme_sums_stay_finite_through_silu(backend):
     assert y.isfinite().all()
     assert all(grad.isfinite().all() for grad in grads)
     assert abs(y[0, 0, 0]) < 1e-30
+
+
+@pytest.mark.parametrize("steps", sorted({steps for _, steps in triton_conv.STEPS}))
+def test_every_length_of_the_triton_kernels_stripes(monkeypatch, steps):
+    monkeypatch.setattr(triton_conv, "STEPS", ((0, steps),))
+    inputs = make_inputs(Case(1, 4 * steps + 1, 33, 3))
+    assert_op_as_exact(causal_conv1d, inputs, "triton", activation="silu")
 
 
 @pytest.mark.parametrize("name", ["causal_conv1d_cpu", "causal_conv1d_triton"])

@@ -1,4 +1,4 @@
-"""Every op on its fast implementations: as exact as the reference, outputs and gradients both. Triton: test_triton.py."""
+"""Every op on torch and on the CPU kernels: as exact as the reference, gradients too. Triton: test_triton.py."""
 
 import inspect
 
@@ -73,6 +73,14 @@ def test_parameters_in_fp32_beside_tokens_in_bf16(backend, op):
     for name in axis_of(op, case, "l"):
         tensors[name] = tensors[name].detach().bfloat16().requires_grad_()
     assert_op_as_exact(op.run, tensors, backend, **options)
+
+
+@each_op
+@pytest.mark.parametrize("output", [0, 1], ids=["y", "h"])
+@on_fast
+def test_the_gradient_of_one_output_alone(backend, output, op):
+    tensors, options = arguments(op, op.cases.EXACT["packed_paths"])
+    assert_op_as_exact(lambda **given: op.run(**given)[output : output + 1], tensors, backend, **options)
 
 
 @each_case

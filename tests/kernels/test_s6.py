@@ -5,7 +5,7 @@ import torch
 
 from ssmvid_kernels import Walk, selective_scan
 from ssmvid_kernels.s6.cases import EXACT, Case, make_inputs, make_options
-from ssmvid_kernels.testing import outputs_and_gradients
+from ssmvid_kernels.testing import assert_op_as_exact, outputs_and_gradients
 from ssmvid_kernels.walk import encode
 
 
@@ -49,6 +49,11 @@ def test_nan_in_a_step_size_is_not_hidden(backend):
     assert y[..., 1].isnan().all()
     assert y[..., ::2].isfinite().all()
     assert h[:, 1].isnan().all()
+
+
+@pytest.mark.parametrize("n", [4, 5, 17, 257])
+def test_every_tile_of_the_triton_kernels(n):
+    assert_op_as_exact(selective_scan, make_inputs(Case(1, 3, 5, n)), "triton", dt_softplus=True)
 
 
 @pytest.mark.parametrize("name", ["selective_scan_cpu", "selective_scan_triton"])

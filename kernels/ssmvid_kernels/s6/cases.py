@@ -25,10 +25,13 @@ class Case(NamedTuple):
 EXACT = {  # odd sizes, so that every mask and every tail is exercised
     "empty": Case(2, 0, 3, 2),
     "no_batch": Case(0, 4, 3, 2),
+    "no_channels": Case(1, 3, 0, 2),
+    "no_states": Case(1, 3, 4, 0),
     "one_step": Case(1, 1, 3, 2),
     "ragged": Case(2, 37, 5, 3),
     "wide": Case(1, 17, 40, 16),
     "one_state": Case(2, 18, 6, 1),
+    "many_states": Case(1, 9, 9, 65),
     "two_paths": Case(2, 18, 5, 3, k=2),
     "four_paths": Case(1, 30, 17, 4, k=4),
     "packed": Case(1, 23, 5, 3, clips=(9, 0, 1, 13)),
