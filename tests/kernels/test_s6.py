@@ -4,14 +4,18 @@ import pytest
 import torch
 
 from ssmvid_kernels import Walk, selective_scan
+from ssmvid_kernels.calls import arguments, find_ops
 from ssmvid_kernels.s6.cases import EXACT, Case, make_inputs, make_options
-from ssmvid_kernels.testing import assert_op_as_exact, outputs_and_gradients
+from ssmvid_kernels.testing import assert_op_as_exact, device_of, outputs_and_gradients
 from ssmvid_kernels.walk import encode
 
+S6 = find_ops()["s6"]
 
-def operands() -> tuple:
+
+def operands(backend: str) -> tuple:
     """Arguments of an implementation, as `selective_scan` hands them over."""
-    x, dt, A, B, C, D, _, dt_bias, h0 = make_inputs(Case(1, 2, 3, 2, k=1)).values()
+    inputs = make_inputs(Case(1, 2, 3, 2, k=1)).values()
+    x, dt, A, B, C, D, _, dt_bias, h0 = (t.detach().to(device_of(backend)).requires_grad_() for t in inputs)
     paths = encode([Walk((2, 1, 1), reverse=True)], x.device)
     return x.detach()[:, None].requires_grad_(), dt, A, B, C, D, dt_bias, h0, paths, None
 
@@ -33,19 +37,19 @@ def test_is_the_recurrence_of_the_paper():
 @pytest.mark.parametrize("backend", ["torch", "cpu", "triton"])
 @pytest.mark.parametrize("step", [-100.0, -20.0, 0.0, 20.0, 20.000001, 88.0, 1e4])
 def test_extreme_steps_stay_finite(backend, step):
-    inputs = make_inputs(EXACT["one_step"])
+    inputs, options = arguments(S6, EXACT["one_step"], device=device_of(backend))
     with torch.no_grad():
         inputs["dt"].fill_(step)
-    outputs = outputs_and_gradients(selective_scan, inputs, backend=backend, dt_softplus=True)
+    outputs = outputs_and_gradients(selective_scan, inputs, backend=backend, **options)
     assert not [name for name, tensor in outputs.items() if not tensor.isfinite().all()]
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch", "cpu", "triton"])
 def test_nan_in_a_step_size_is_not_hidden(backend):
-    inputs = make_inputs(EXACT["one_step"])
+    inputs, options = arguments(S6, EXACT["one_step"], device=device_of(backend))
     with torch.no_grad():
         inputs["dt"][..., 1] = float("nan")
-    y, h = selective_scan(**inputs, dt_softplus=True, backend=backend)
+    y, h = selective_scan(**inputs, **options, backend=backend)
     assert y[..., 1].isnan().all()
     assert y[..., ::2].isfinite().all()
     assert h[:, 1].isnan().all()
@@ -53,16 +57,18 @@ def test_nan_in_a_step_size_is_not_hidden(backend):
 
 @pytest.mark.parametrize("n", [4, 5, 17, 257])
 def test_every_tile_of_the_triton_kernels(n):
-    assert_op_as_exact(selective_scan, make_inputs(Case(1, 3, 5, n)), "triton", dt_softplus=True)
+    inputs, options = arguments(S6, Case(1, 3, 5, n), device=device_of("triton"))
+    assert_op_as_exact(selective_scan, inputs, "triton", **options)
 
 
-@pytest.mark.parametrize("name", ["selective_scan_cpu", "selective_scan_triton"])
-def test_registered_as_torch_expects(name):
-    torch.library.opcheck(getattr(torch.ops.ssmvid, name).default, (*operands(), True, True, True))
+@pytest.mark.parametrize("backend", ["cpu", "triton"])
+def test_registered_as_torch_expects(backend):
+    op = getattr(torch.ops.ssmvid, f"selective_scan_{backend}").default
+    torch.library.opcheck(op, (*operands(backend), True, True, True))
 
 
 def test_no_gradient_keeps_no_states():
-    *_, states = torch.ops.ssmvid.selective_scan_cpu(*operands(), True, True, False)
+    *_, states = torch.ops.ssmvid.selective_scan_cpu(*operands("cpu"), True, True, False)
     assert states.numel() == 0
 
 

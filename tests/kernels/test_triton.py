@@ -1,4 +1,4 @@
-"""Every op's Triton kernels, run by Triton's interpreter: as exact as the reference, outputs and gradients both.
+"""Every op's Triton kernels, interpreted where there is no GPU: as exact as the reference, outputs and gradients both.
 
 Memory that a kernel does not write is NaN here, so what it forgets is seen as an error.
 """
@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from ssmvid_kernels.calls import LAYOUTS, arguments
-from ssmvid_kernels.testing import assert_op_as_exact, poisoned_empty
+from ssmvid_kernels.testing import assert_op_as_exact, device_of, poisoned_empty
 from tests.kernels.test_ops import each_case, each_op
 
 
 def assert_triton_as_exact(op, case, call=None, run=None, **how):
-    tensors, options = arguments(op, case, call, **how)
+    tensors, options = arguments(op, case, call, device=device_of("triton"), **how)
     with poisoned_empty():
         assert_op_as_exact(run or op.run, tensors, "triton", **options)
 
