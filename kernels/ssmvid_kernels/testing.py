@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from .backends import interpreting
+
 Tensors = dict[str, Tensor]
 
 
@@ -67,6 +69,11 @@ def outputs_and_gradients(op: Callable[..., tuple[Tensor, ...]], tensors: Tensor
         [t for t, _ in used], list(wanted.values()), [weight for _, weight in used], materialize_grads=True
     )
     return dict(zip([*("y", "h")[: len(out)], *(f"d{name}" for name in wanted)], [*out, *grads]))
+
+
+def device_of(backend: str) -> str:
+    """Where a test runs `backend`: on a GPU what needs one, unless it is interpreted."""
+    return "cuda" if backend == "triton" and not interpreting() else "cpu"
 
 
 @contextmanager

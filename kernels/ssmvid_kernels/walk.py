@@ -52,12 +52,7 @@ class Walk:
         """The row read at each step, int32 (l,)."""
         if self.table is not None:
             return self.table
-        t, h, w = (
-            torch.arange(size, dtype=torch.int32).mul_(stride).view([-1 if i == j else 1 for i in range(3)])
-            for j, (size, stride) in enumerate(zip(self.sizes, self.strides))
-        )
-        path = torch.cat([torch.arange(self.prefix, dtype=torch.int32), (t + h + w).flatten() + self.prefix])
-        return path.flip(0) if self.reverse else path
+        return decode(encode([self], torch.device("cpu")), self.length)[0]
 
 
 def _check_table(table: Tensor, lengths: tuple[int, ...]) -> None:
@@ -103,8 +98,11 @@ def decode(paths: Tensor, length: int) -> Tensor:
     """What `encode` made, as the row of every step: int32 (k, l)."""
     if paths.dtype == torch.int32:
         return paths
-    walks = [
-        Walk(tuple(row[:3]), tuple(row[3:6]), bool(row[6]), row[7])  # type: ignore[arg-type]
-        for row in paths.tolist()
-    ]
-    return torch.stack([walk.rows() for walk in walks]).view(len(walks), length).to(paths.device)
+    # Arithmetic on the tensor, so that nothing waits for a GPU and a compiled function may do it.
+    _, size1, size2, stride0, stride1, stride2, reverse, prefix = paths.unsqueeze(-1).unbind(1)
+    size1, size2 = size1.clamp(min=1), size2.clamp(min=1)
+    step = torch.arange(length, device=paths.device)
+    step = torch.where(reverse != 0, length - 1 - step, step)
+    i = (step - prefix).clamp(min=0)
+    grid = i // (size1 * size2) * stride0 + i // size2 % size1 * stride1 + i % size2 * stride2
+    return torch.where(step < prefix, step, grid + prefix).int()

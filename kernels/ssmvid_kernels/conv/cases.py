@@ -1,4 +1,4 @@
-"""Named shapes, read by the test and by the benchmark."""
+"""Named shapes, read by the tests and by the benchmark."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ..calls import Call, make_paths
 
 
 class Case(NamedTuple):
@@ -22,11 +24,13 @@ class Case(NamedTuple):
 EXACT = {  # odd sizes, so that every mask and every tail is exercised
     "empty": Case(2, 0, 3, 4),
     "no_batch": Case(0, 4, 3, 4),
+    "no_channels": Case(1, 3, 0, 4),
     "one_step": Case(1, 1, 3, 4),
     "two_taps": Case(2, 37, 5, 2),
     "three_taps": Case(2, 37, 5, 3),
-    "four_taps": Case(2, 37, 5, 4),
-    "wide": Case(1, 17, 40, 4),
+    "ragged": Case(2, 37, 5, 4),
+    "wide": Case(1, 41, 40, 4),
+    "wider": Case(1, 3, 130, 2),
     "two_paths": Case(2, 18, 5, 4, k=2),
     "four_paths": Case(1, 30, 17, 3, k=4),
     "packed": Case(1, 23, 5, 4, clips=(9, 0, 1, 13)),
@@ -38,6 +42,11 @@ SPEED = {  # d = 384 is the inner width of a 192-wide model; l = frames x 14 x 1
     "clip_two_paths": Case(2, 1568, 384, 4, k=2),
     "long": Case(2, 12544, 384, 4),
 }
+CALLS = {
+    "silu": Call({"activation": "silu"}),
+    "bare": Call({}, without=("bias", "h0")),
+}
+make_options = make_paths
 
 
 def make_inputs(case: Case, dtype: torch.dtype = torch.float32, seed: int = 0) -> dict[str, Tensor]:

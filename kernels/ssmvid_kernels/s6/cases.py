@@ -1,4 +1,4 @@
-"""Named shapes, read by the test and by the benchmark."""
+"""Named shapes, read by the tests and by the benchmark."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..calls import Call, make_paths
 
 
 class Case(NamedTuple):
@@ -23,10 +25,13 @@ class Case(NamedTuple):
 EXACT = {  # odd sizes, so that every mask and every tail is exercised
     "empty": Case(2, 0, 3, 2),
     "no_batch": Case(0, 4, 3, 2),
+    "no_channels": Case(1, 3, 0, 2),
+    "no_states": Case(1, 3, 4, 0),
     "one_step": Case(1, 1, 3, 2),
     "ragged": Case(2, 37, 5, 3),
     "wide": Case(1, 17, 40, 16),
     "one_state": Case(2, 18, 6, 1),
+    "many_states": Case(1, 9, 9, 65),
     "two_paths": Case(2, 18, 5, 3, k=2),
     "four_paths": Case(1, 30, 17, 4, k=4),
     "packed": Case(1, 23, 5, 3, clips=(9, 0, 1, 13)),
@@ -37,6 +42,13 @@ SPEED = {  # d = 384 is the inner width of a 192-wide model; l = frames x 14 x 1
     "clip": Case(2, 1568, 384, 16),
     "long": Case(2, 12544, 384, 16),
 }
+CALLS = {
+    "softplus": Call({"dt_softplus": True}),
+    "mean": Call({"dt_softplus": True, "merge": "mean"}),
+    "apart": Call({"dt_softplus": True, "merge": None}, without=("z",)),
+    "bare": Call({}, without=("D", "z", "dt_bias", "h0"), positive=("dt",)),  # no softplus makes dt positive
+}
+make_options = make_paths
 
 
 def make_inputs(case: Case, dtype: torch.dtype = torch.float32, seed: int = 0) -> dict[str, Tensor]:

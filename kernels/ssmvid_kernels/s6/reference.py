@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from einops import einsum
 from torch import Tensor
 
 from .. import walk
@@ -51,9 +50,9 @@ def selective_scan_reference(
             y = []
             inputs = (tensor[row, path][steps].unbind() for tensor in (x, dt, B, C))
             for x_i, dt_i, B_i, C_i in zip(*inputs):
-                decay = torch.exp(einsum(dt_i, A[path], "d, d n -> d n"))
-                h = decay * h + einsum(dt_i, B_i, x_i, "d, n, d -> d n")
-                y.append(einsum(C_i, h, "n, d n -> d"))
+                decay = torch.exp(dt_i[:, None] * A[path])
+                h = decay * h + (dt_i * x_i)[:, None] * B_i
+                y.append((h * C_i).sum(-1))  # no matmul: autocast would run it in bf16
             if y:
                 ys = ys.index_put((torch.tensor(row), torch.tensor(path), steps), torch.stack(y))
             hs.append(h)
