@@ -6,6 +6,7 @@ Edit lists, start offsets, B-frames and variable frame rates are thereby settled
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -161,8 +162,14 @@ def iter_frames(
         ValueError: fps or stride is not positive, or both are given.
         VideoError: as soon as the damage is reached, after the frames before it.
     """
-    if stride < 1 or (fps is not None and (fps <= 0 or stride != 1)):
+    if stride < 1 or (fps is not None and (not 0 < fps < math.inf or stride != 1)):
         raise ValueError(f"iter_frames: give fps > 0 or stride >= 1, not both; got {fps=}, {stride=}")
+    return _iter_frames(path, fps, stride, max_pixels, threads)  # apart, so that the refusal comes with the call
+
+
+def _iter_frames(
+    path: PathArg, fps: float | None, stride: int, max_pixels: int, threads: int
+) -> Iterator[tuple[Tensor, float]]:
     with open_video(path, max_pixels=max_pixels, threads=threads) as (container, stream):
         frames = timed(decode(path, container, stream, max_pixels, whole=True), stream)
         picked = _every(frames, stride) if fps is None else _at_rate(frames, fps)
