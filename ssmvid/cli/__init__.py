@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         return 0
     except EXPECTED as error:
-        print(f"ssmvid {args.command}: {error}", file=sys.stderr)
+        print(f"ssmvid: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"ssmvid {args.command}: interrupted", file=sys.stderr)
+        print("ssmvid: interrupted", file=sys.stderr)
         return 130

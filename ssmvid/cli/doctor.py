@@ -6,13 +6,13 @@ import argparse
 import inspect
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 import av
 import torch
 
 import ssmvid_kernels
 from ssmvid.data import why_no_torchcodec
+from ssmvid.versions import installed
 from ssmvid_kernels.backends import BACKENDS, interpreting
 
 PACKAGES = (
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     del args
     print(f"python {platform.python_version()} on {platform.platform()}")
     for name in PACKAGES:
-        print(f"  {name:14} {_version(name)}")
+        print(f"  {name:14} {installed(name) or 'not installed'}")
     print(f"\ntriton interprets its kernels: {'yes, very slow (TRITON_INTERPRET=1)' if interpreting() else 'no'}")
     for device in _devices():
         print(f"\n{device}: {_device_name(device)}")
@@ -40,13 +40,6 @@ def run(args: argparse.Namespace) -> int:
     why_not = why_no_torchcodec()
     print(f"  torchcodec  {'yes' if why_not is None else f'no: {why_not}'}")
     return 0
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _devices() -> list[torch.device]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssmvid.data.errors import VideoError
-from ssmvid.data.frames import TIME_SLACK, decode, oriented, timed, to_tensor
+from ssmvid.data.frames import TIME_SLACK, Display, decode, timed
 from ssmvid.data.source import MAX_PIXELS, PathArg, open_video
 from ssmvid.data.timeline import frames_at, timeline
 from ssmvid.data.torchcodec_frames import torchcodec_frames, why_no_torchcodec
@@ -58,7 +58,7 @@ def probe(path: PathArg, *, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         frame = next(decode(path, container, stream, max_pixels, whole=True), None)
         if frame is None:
             raise VideoError(path, "empty", "the video stream has no frame")
-        height, width = oriented(frame).shape[:2]
+        height, width = Display().to_array(frame).shape[:2]
         rate = stream.guessed_rate or stream.average_rate
         duration = container.duration / 1e6 if container.duration else None
         if stream.duration and stream.time_base:
@@ -173,10 +173,10 @@ def _iter_frames(
     with open_video(path, max_pixels=max_pixels, threads=threads) as (container, stream):
         frames = timed(decode(path, container, stream, max_pixels, whole=True), stream)
         picked = _every(frames, stride) if fps is None else _at_rate(frames, fps)
-        empty = True
+        display, empty = Display(), True
         for frame, time in picked:
             empty = False
-            yield to_tensor(frame), time
+            yield display.to_tensor(frame), time
         if empty:
             raise VideoError(path, "empty", "the video stream has no frame")
 
