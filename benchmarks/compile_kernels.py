@@ -194,7 +194,8 @@ def main(argv: list[str] | None = None) -> int:
     budget = json.loads(BUDGET.read_text())
     worse = breaches(rows, budget)
     if worse:
-        print(f"\nworse than the budget (made with triton {budget['triton']}; --update accepts it):", *worse, sep="\n  ")
+        made_with = f"made with triton {budget['triton']}; --update accepts today's figures"
+        print(f"\nworse than the budget ({made_with}):", *worse, sep="\n  ")
     return 1 if worse else 0
 
 

@@ -92,8 +92,8 @@ def window_as_seen(window, step, start, clip, h0_ptr, h0_stride, cu_seqlens, in_
     if cu_seqlens is None:
         if h0_ptr is None:
             return window
-    seen = ()
-    for j in tl.static_range(len(window)):
+    seen = (window[0],)  # a step is never before its own clip
+    for j in tl.static_range(1, len(window)):
         x = as_seen(window[j], step - j, start, clip, h0_ptr, h0_stride, in_d, len(window))
         seen = seen + (x,)
     return seen
