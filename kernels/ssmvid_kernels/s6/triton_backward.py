@@ -30,9 +30,9 @@ def scan_backward(  # type: ignore[no-untyped-def]
     blocks = tl.num_programs(1)
     block = tl.program_id(1).to(tl.int64)
 
-    A = tl.load(
-        A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0
-    ).to(REAL)
+    A = tl.load(A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0).to(
+        REAL
+    )
     A *= LOG2_E
     bias = tl.zeros(channel.shape, REAL)
     if bias_ptr is not None:
