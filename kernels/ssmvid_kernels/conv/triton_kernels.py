@@ -54,10 +54,16 @@ def edge_of_clip(index, batch, clips, length, cu_seqlens, WIDTH: tl.constexpr): 
 
 
 @triton.jit
+def load_at(ptr, stride, row, step, length, in_d, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
+    """`row`, that of `step` (rows, 1), zeros where there is no such step."""
+    inside = (step >= 0) & (step < length) & in_d
+    return tl.load(ptr + row.to(tl.int64) * stride, mask=inside, other=0.0).to(REAL)
+
+
+@triton.jit
 def load_row(ptr, stride, walk, step, length, in_d, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
     """The rows that `step` (rows, 1) reads, zeros where there is no such step."""
-    inside = (step >= 0) & (step < length) & in_d
-    return tl.load(ptr + row_of(walk, step, length) * stride, mask=inside, other=0.0).to(REAL)
+    return load_at(ptr, stride, row_of(walk, step, length), step, length, in_d, REAL)
 
 
 @triton.jit
@@ -92,8 +98,8 @@ def window_as_seen(window, step, start, clip, h0_ptr, h0_stride, cu_seqlens, in_
     if cu_seqlens is None:
         if h0_ptr is None:
             return window
-    seen = ()
-    for j in tl.static_range(len(window)):
+    seen = (window[0],)  # a step is never before its own clip
+    for j in tl.static_range(1, len(window)):
         x = as_seen(window[j], step - j, start, clip, h0_ptr, h0_stride, in_d, len(window))
         seen = seen + (x,)
     return seen
@@ -184,19 +190,23 @@ def conv_forward(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def dh0_of(  # type: ignore[no-untyped-def]
-    clip, start, end, entry, x_ptr, x_stride, dy_ptr, dy_stride, h0_ptr, h0_stride, cu_seqlens,
+    clip, start, end, entry, x_ptr, x_stride, dy_ptr, dy_stride, h0_ptr, h0_stride,
     walk, taps, bias, length, in_d, REAL: tl.constexpr, SILU: tl.constexpr,
 ):  # fmt: skip
     """The gradient of the inputs before a clip: what its first steps read of them, each computed again."""
     width: tl.constexpr = len(taps)
+    inputs = ()  # all that those steps read, from the oldest on
+    for i in tl.static_range(2 * width - 2):
+        step = start + entry + (i + 3 - 2 * width)
+        x = load_row(x_ptr, x_stride[2], walk, step, length, in_d, REAL)
+        inputs = inputs + (as_seen(x, step, start, clip, h0_ptr, h0_stride, in_d, width),)
     dpast = tl.zeros(bias.shape, REAL)
     for j in tl.static_range(1, width):
-        step = start - (width - 1) + entry + j
-        window = ()
+        step = start + entry + (j + 1 - width)
+        seen = ()
         for i in tl.static_range(width):
-            window = window + (load_row(x_ptr, x_stride[2], walk, step - i, length, in_d, REAL),)
+            seen = seen + (inputs[width - 2 + j - i],)
         dy = load_row(dy_ptr, dy_stride[2], walk, step, length, in_d, REAL)
-        seen = window_as_seen(window, step, start, clip, h0_ptr, h0_stride, cu_seqlens, in_d)
         g = before_activation(dy, seen, taps, bias, SILU)
         dpast += tl.where((step >= start) & (step < end), g, 0.0) * taps[j]
     return dpast
@@ -228,10 +238,12 @@ def conv_backward(  # type: ignore[no-untyped-def]
 
     if block < busy:
         first = block * (STRIPES * steps) + stripe * steps
-        window, later, dtaps = (), (), ()
+        window, rows, later, dtaps = (), (), (), ()
         for j in tl.static_range(WIDTH):  # the gradients of a stripe's last steps need those of the steps after it
-            x = load_row(x_ptr, x_stride[2], walk, first + steps + AHEAD - j, length, in_d, REAL)
-            window = window + (x,)
+            step = first + steps + AHEAD - j
+            row = row_of(walk, step, length).to(tl.int32)
+            x = load_at(x_ptr, x_stride[2], row, step, length, in_d, REAL)
+            window, rows = window + (x,), rows + (row,)
             dtaps = dtaps + (tl.zeros(x.shape, REAL),)
         for _ in tl.static_range(WIDTH - 1):
             later = later + (tl.zeros(window[0].shape, REAL),)
@@ -241,12 +253,14 @@ def conv_backward(  # type: ignore[no-untyped-def]
             loads = ()
             for i in tl.static_range(AHEAD):
                 step = begin + (AHEAD - 1 - i)
-                oldest = load_row(x_ptr, x_stride[2], walk, step - (WIDTH - 1), length, in_d, REAL)
-                dy = load_row(dy_ptr, dy_stride[2], walk, step, length, in_d, REAL)
-                loads = loads + ((oldest, dy),)
+                row = row_of(walk, step - (WIDTH - 1), length).to(tl.int32)
+                rows = slide(rows, row)  # the row of `step` was decoded WIDTH - 1 steps ago
+                oldest = load_at(x_ptr, x_stride[2], row, step - (WIDTH - 1), length, in_d, REAL)
+                dy = load_at(dy_ptr, dy_stride[2], rows[0], step, length, in_d, REAL)
+                loads = loads + ((oldest, dy, rows[0]),)
             for i in tl.static_range(AHEAD):
                 step = begin + (AHEAD - 1 - i)
-                oldest, dy = loads[i]
+                oldest, dy, row = loads[i]
                 window = slide(window, oldest)
                 clip, start, end = clip_at(step, batch, length, cu_seqlens, clip_of)
                 seen = window_as_seen(window, step, start, clip, h0_ptr, h0_stride, cu_seqlens, in_d)
@@ -264,7 +278,7 @@ def conv_backward(  # type: ignore[no-untyped-def]
                     entry = step - end + (WIDTH - 1)
                     at = dh_ptr + clip * dh_stride[0] + entry * dh_stride[3]
                     dx += tl.load(at, mask=(entry >= 0) & (step < length) & in_d, other=0.0).to(REAL)
-                at = dx_ptr + row_of(walk, step, length) * d
+                at = dx_ptr + row.to(tl.int64) * d
                 tl.store(at, dx.to(dx_ptr.dtype.element_ty), mask=(step < length) & (part > 0) & in_d)
                 later = push(later, g)
         at = ((batch * busy + block) * k + path) * d + channel
@@ -276,7 +290,7 @@ def conv_backward(  # type: ignore[no-untyped-def]
         index = (block - busy) * STRIPES + stripe
         clip, start, end, entry, inside = edge_of_clip(index, batch, clips, length, cu_seqlens, WIDTH)
         dpast = dh0_of(
-            clip, start, end, entry, x_ptr, x_stride, dy_ptr, dy_stride, h0_ptr, h0_stride, cu_seqlens,
+            clip, start, end, entry, x_ptr, x_stride, dy_ptr, dy_stride, h0_ptr, h0_stride,
             walk, taps, bias, length, in_d, REAL, SILU,
         )  # fmt: skip
         if dh_ptr is not None:  # a clip shorter than the state leaves some of h0 in h

@@ -30,20 +30,17 @@ def scan_backward(  # type: ignore[no-untyped-def]
     blocks = tl.num_programs(1)
     block = tl.program_id(1).to(tl.int64)
 
-    A = tl.load(
-        A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0
-    ).to(REAL)
+    A = tl.load(A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0).to(
+        REAL
+    )
     A *= LOG2_E
     bias = tl.zeros(channel.shape, REAL)
     if bias_ptr is not None:
         bias = tl.load(bias_ptr + path * bias_stride[0] + channel * bias_stride[1], mask=in_d, other=0.0).to(REAL)
     if D_ptr is not None:
         D = tl.load(D_ptr + path * D_stride[0] + channel * D_stride[1], mask=in_d, other=0.0).to(REAL)
-        dD = tl.zeros(channel.shape, REAL)
     dh_ptr += sequence * dh_stride[0] + path * dh_stride[1] + channel * dh_stride[2] + state * dh_stride[3]
     dh = tl.load(dh_ptr, mask=inside, other=0.0).to(REAL)
-    dA = tl.zeros(A.shape, REAL)
-    dbias = tl.zeros(channel.shape, REAL)
 
     dy_ptr += batch * dy_stride[0] + path * dy_stride[1] + channel * dy_stride[3]
     x_ptr += batch * x_stride[0] + path * x_stride[1] + channel * x_stride[3]
@@ -56,12 +53,20 @@ def scan_backward(  # type: ignore[no-untyped-def]
     scratch_ptr += (pid * blocks + block) * (CHUNK // STEPS * BLOCK_N * BLOCK_D) + state * BLOCK_D
     scratch_ptr += (channel - block * BLOCK_D) * one
 
+    dA = tl.zeros(A.shape, REAL)
+    # These sums over steps go chunk by chunk, through memory: one long chain would round l times.
+    dD_ptr += pid * d + channel
+    dbias_ptr += pid * d + channel
+    tl.store(dD_ptr, tl.zeros(channel.shape, REAL), mask=in_d)
+    tl.store(dbias_ptr, tl.zeros(channel.shape, REAL), mask=in_d)
+
     count = tl.cdiv(end - start, CHUNK)
     for back in tl.range(0, count, disable_licm=True):
         chunk = count - 1 - tl.cast(back, tl.int64)
         chunk_start = start + chunk * CHUNK
         parts = tl.minimum(tl.cdiv(end - chunk_start, STEPS), CHUNK // STEPS)
         h = tl.load(states_ptr + chunk * n * d, mask=inside, other=0.0)
+        dD, dbias = tl.zeros(channel.shape, REAL), tl.zeros(channel.shape, REAL)
         # Keep the state before every STEPS-th step of the chunk ...
         for part in tl.range(0, parts, disable_licm=True):
             first = chunk_start + tl.cast(part, tl.int64) * STEPS
@@ -114,11 +119,10 @@ def scan_backward(  # type: ignore[no-untyped-def]
                 ddt = (driven * x + LN_2 * tl.sum(slid * A, axis=0, keep_dims=True)) * slope
                 tl.store(ddt_ptr + to_x, ddt.to(ddt_ptr.dtype.element_ty), mask=here)
                 dbias += ddt
+        tl.store(dD_ptr, tl.load(dD_ptr, mask=in_d, other=0.0) + dD, mask=in_d)
+        tl.store(dbias_ptr, tl.load(dbias_ptr, mask=in_d, other=0.0) + dbias, mask=in_d)
         tl.debug_barrier()
 
     to_A = (pid * d + channel) * n + state * one
     tl.store(dA_ptr + to_A, dA, mask=inside)
     tl.store(dh0_ptr + to_A, dh, mask=inside)
-    tl.store(dbias_ptr + pid * d + channel, dbias, mask=in_d)
-    if D_ptr is not None:
-        tl.store(dD_ptr + pid * d + channel, dD, mask=in_d)

@@ -69,9 +69,9 @@ def scan_forward(  # type: ignore[no-untyped-def]
     channel, state, in_d, in_n = tile_indices(d, n, BLOCK_D, BLOCK_N)
     inside = in_d & in_n
 
-    A = tl.load(
-        A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0
-    ).to(REAL)
+    A = tl.load(A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0).to(
+        REAL
+    )
     A *= LOG2_E  # exp2 is the instruction, exp is not
     bias = tl.zeros(channel.shape, REAL)
     if bias_ptr is not None:
