@@ -20,9 +20,7 @@ def selective_scan_loop(
     return torch.stack(ys, 1) + D * x, h
 
 
-def causal_conv1d_grouped(
-    x: Tensor, weight: Tensor, bias: Tensor, *, activation: str
-) -> tuple[Tensor, Tensor | None]:
+def causal_conv1d_grouped(x: Tensor, weight: Tensor, bias: Tensor, *, activation: str) -> tuple[Tensor, Tensor | None]:
     """torch's own grouped convolution, channel-first as it wants it, and back."""
     y = F.conv1d(x.transpose(1, 2), weight[:, None], bias, padding=weight.shape[1] - 1, groups=weight.shape[0])
     return F.silu(y[..., : x.shape[1]].transpose(1, 2)), None
@@ -31,7 +29,7 @@ def causal_conv1d_grouped(
 def ssd_scan_loop(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, *, dt_bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The honest baseline in PyTorch for one group: one vectorised step a token over `unbind`, linear in l both ways."""
+    """The honest baseline in PyTorch for one group: one vectorised step a token over `unbind`."""
     dt = F.softplus(dt + dt_bias)
     decay, drive = torch.exp(dt * A)[..., None, None], (dt[..., None] * x)[..., None]
     h = x.new_zeros(x.shape[0], *x.shape[2:], B.shape[-1])

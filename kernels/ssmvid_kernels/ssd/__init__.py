@@ -16,11 +16,13 @@ from ..walk import Walk
 from .cpu_scan import ssd_scan_cpu
 from .reference import ssd_scan_reference
 from .torch_scan import ssd_scan_torch
+from .triton_scan import ssd_scan_triton
 
 IMPLEMENTATIONS = {
     "reference": ssd_scan_reference,
     "torch": ssd_scan_torch,
     "cpu": ssd_scan_cpu,
+    "triton": ssd_scan_triton,
 }
 
 

@@ -116,7 +116,7 @@ def backward(
     states: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """`op.Backward`, chunk by chunk from the last; README.md says what each line is."""
-    real, (b, k, l, heads), (g, n) = states.dtype, dt.shape, B.shape[3:]
+    real, k, heads, g = states.dtype, dt.shape[1], dt.shape[3], B.shape[3]
     dy = dy if dy.dim() == 5 else dy.unsqueeze(1)
     shared = x.shape[1] < k
     new = lambda *shape: x.new_zeros(shape, dtype=real)

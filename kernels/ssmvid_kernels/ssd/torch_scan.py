@@ -38,7 +38,7 @@ def ssd_scan_torch(
     the group) p n.
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
-    (b, k, l, heads), p, (g, n) = dt.shape, x.shape[-1], B.shape[-2:]
+    (b, k, l, heads), p, g = dt.shape, x.shape[-1], B.shape[-2]
     r, size = heads // g, chunk or CHUNK
     # Whole rows advance together; packed clips one after the other.
     clips = [(0, l)] if cu_seqlens is None else [(start, end) for _, start, end in clip_bounds(b, l, cu_seqlens)]
