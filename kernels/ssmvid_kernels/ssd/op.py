@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -88,13 +88,15 @@ class ScanOp(Protocol):
     ) -> tuple[Tensor, Tensor]: ...
 
 
-def define(name: str, forward: Forward, backward: Backward, default_chunk: int, keeps_states: bool) -> ScanOp:
+def define(
+    name: str, forward: Forward, backward: Backward, default_chunk: Callable[[torch.dtype], int], keeps_states: bool
+) -> ScanOp:
     """Register `ssmvid::{name}` and its backward with torch, and return it as an implementation.
 
     Args:
         name: of the operator.
         forward, backward: the launchers.
-        default_chunk: steps computed together where the caller does not say.
+        default_chunk: steps computed together where the caller does not say, for the dtype of x.
         keeps_states: whether the backward wants the states before each chunk, or computes them again.
     """
 
@@ -164,9 +166,7 @@ def define(name: str, forward: Forward, backward: Backward, default_chunk: int, 
         ]
 
     @scan_backward.register_fake
-    def _(
-        dy, dh, x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, dt_softplus, dt_limit, chunk, states
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
+    def _(dy, dh, x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *options):  # type: ignore[no-untyped-def]
         inputs = (x, dt, A, B, C, D, dt_bias, h0)
         return [x.new_empty(0) if t is None else t.new_empty(t.shape) for t in inputs]
 
@@ -183,13 +183,11 @@ def define(name: str, forward: Forward, backward: Backward, default_chunk: int, 
 
     scan.register_autograd(differentiate, setup_context=keep)
 
-    def implementation(
-        x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *, dt_softplus, dt_limit, summed, chunk
-    ):  # type: ignore[no-untyped-def]  # fmt: skip
+    def implementation(x, dt, A, B, C, D, dt_bias, h0, *indices, dt_softplus, dt_limit, summed, chunk):  # type: ignore[no-untyped-def]
         floats = (x, dt, A, B, C, D, dt_bias, h0)
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in floats)
         limit = None if dt_limit is None else [float(bound) for bound in dt_limit]
-        y, h, _ = scan(*floats, paths, cu_seqlens, dt_softplus, limit, chunk or default_chunk, summed, save)
+        y, h, _ = scan(*floats, *indices, dt_softplus, limit, chunk or default_chunk(x.dtype), summed, save)
         return y, h
 
     return implementation

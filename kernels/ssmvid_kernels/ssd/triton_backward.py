@@ -1,4 +1,4 @@
-"""Backward kernels: gradients of states passed over chunks, then all gradients of a chunk; nothing is added atomically."""
+"""Backward kernels: gradients of states passed over chunks, then all gradients of a chunk, without atomics."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def pass_state_gradients(  # type: ignore[no-untyped-def]
     at += element // n * dh_stride[3] + element % n * dh_stride[4]
     dh = tl.load(dh_ptr + at, mask=inside, other=0.0).to(REAL)
     for back in tl.range(0, count):
-        at = ((slot + count - 1 - back) * k + path) * heads + head
-        new = tl.load(grads_ptr + at * p * n + element, mask=inside, other=0.0)
-        h = tl.load(states_ptr + at * p * n + element, mask=inside, other=0.0)
-        tl.store(grads_ptr + at * p * n + element, dh, mask=inside)
-        dh *= tl.load(decay_ptr + at)
-        tl.store(across_ptr + at * blocks + block, tl.sum(dh * h, axis=0))
+        chunk_id = ((slot + count - 1 - back) * k + path) * heads + head
+        new = tl.load(grads_ptr + chunk_id * p * n + element, mask=inside, other=0.0)
+        h = tl.load(states_ptr + chunk_id * p * n + element, mask=inside, other=0.0)
+        tl.store(grads_ptr + chunk_id * p * n + element, dh, mask=inside)
+        dh *= tl.load(decay_ptr + chunk_id)
+        tl.store(across_ptr + chunk_id * blocks + block, tl.sum(dh * h, axis=0))
         dh += new
     tl.store(dh0_ptr + pid * p * n + element, dh, mask=inside)
 
@@ -81,12 +81,8 @@ def chunk_gradients(  # type: ignore[no-untyped-def]
         dt_ptr, dt_stride, A_ptr, A_stride, bias_ptr, bias_stride, low, high, batch, path, head, row, inside,
         REAL, SOFTPLUS, LIMITED,
     )  # fmt: skip
-    x_ptr += batch * x_stride[0] + path * x_stride[1] + head * x_stride[3]
-    dy_ptr += batch * dy_stride[0] + path * dy_stride[1] + head * dy_stride[3]
     B_ptr += batch * B_stride[0] + path * B_stride[1] + group * B_stride[3]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + group * C_stride[3]
-    x = load_tile(x_ptr, x_stride[2], x_stride[4], row, inside, channel, in_p, REAL)
-    dy = load_tile(dy_ptr, dy_stride[2], dy_stride[4], row, inside, channel, in_p, REAL)
 
     CB = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
     from_after = tl.zeros((BLOCK_Q, BLOCK_P), REAL)
@@ -100,14 +96,20 @@ def chunk_gradients(  # type: ignore[no-untyped-def]
         from_before += dot(C, tl.trans(load_states(states_ptr, pid, channel, in_p, state, in_n, p, n)), DOT, REAL)
         from_after += dot(B, tl.trans(load_states(grads_ptr, pid, channel, in_p, state, in_n, p, n)), DOT, REAL)
 
+    # In an order that lets each tile go as soon as it can.
+    x_ptr += batch * x_stride[0] + path * x_stride[1] + head * x_stride[3]
+    dy_ptr += batch * dy_stride[0] + path * dy_stride[1] + head * dy_stride[3]
+    x = load_tile(x_ptr, x_stride[2], x_stride[4], row, inside, channel, in_p, REAL)
+    dy = load_tile(dy_ptr, dy_stride[2], dy_stride[4], row, inside, channel, in_p, REAL)
     from_start, to_end = tl.exp(hi)[:, None], decays_to_end(hi, lo)[:, None]
+    into_y = tl.sum(dy * from_before * from_start, axis=1)
     drive = x * dt[:, None]
+    d_drive = from_after * to_end
+    into_state = tl.sum(drive * d_drive, axis=1)
     decay = decays_between(hi, lo)
     d_CB = dot(dy, tl.trans(drive), DOT, REAL) * decay
-    d_drive = dot(tl.trans(decay * CB), dy, DOT, REAL) + to_end * from_after
+    d_drive += dot(tl.trans(decay * CB), dy, DOT, REAL)
     # A step's dt A is in the decay between every j before it and every i from it on: no difference of sums.
-    into_y = tl.sum(dy * from_before * from_start, axis=1)
-    into_state = tl.sum(drive * from_after * to_end, axis=1)
     over = tl.cumsum(d_CB * CB, axis=0, reverse=True) + into_state[None, :]
     before = tl.arange(0, BLOCK_Q)[None, :] < tl.arange(0, BLOCK_Q)[:, None]
     d_sums = tl.sum(tl.where(before, over, 0.0), axis=1) + tl.cumsum(into_y, axis=0, reverse=True)

@@ -173,8 +173,8 @@ def pass_states(  # type: ignore[no-untyped-def]
         at += element // n * h0_stride[3] + element % n * h0_stride[4]
         h = tl.load(h0_ptr + at, mask=inside, other=0.0).to(REAL)
     for j in tl.range(0, count):
-        at = ((slot + j) * k + path) * heads + head
-        new = tl.load(states_ptr + at * p * n + element, mask=inside, other=0.0)
-        tl.store(states_ptr + at * p * n + element, h, mask=inside)
-        h = tl.load(decay_ptr + at) * h + new
+        chunk_id = ((slot + j) * k + path) * heads + head
+        new = tl.load(states_ptr + chunk_id * p * n + element, mask=inside, other=0.0)
+        tl.store(states_ptr + chunk_id * p * n + element, h, mask=inside)
+        h = tl.load(decay_ptr + chunk_id) * h + new
     tl.store(h_ptr + pid * p * n + element, h, mask=inside)

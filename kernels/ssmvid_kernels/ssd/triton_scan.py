@@ -12,21 +12,41 @@ from torch import Tensor
 from ..backends import interpreting
 from .op import define
 
-CHUNK = 64
 LONGEST = 256  # chunk: the squares of a longer one do not fit a program
 PASS_BLOCK = 256  # elements of a state that a program passes over the chunks
+
+
+class Tile(NamedTuple):
+    """What a program works on where a factor of its matmuls is no wider than `bytes`."""
+
+    bytes: int
+    chunk: int  # steps, where the caller does not say
+    p: int
+    n: int
+    warps: int
+    backward_warps: int
+
+
+# Chosen by what the compiler reports: the largest without a spill on sm_90, sm_100 and gfx942 (sm_80: a few hundred bytes
+# in one kernel), in the 64 kB of shared memory that gfx942 has.
+TILES = (Tile(2, 64, 64, 32, 4, 8), Tile(8, 32, 32, 32, 4, 4))
 
 
 class Plan(NamedTuple):
     """What all launches of a call share; a slot is where one chunk of one batch row or clip stands."""
 
     slots: int  # of a batch row
-    count: int  # of all rows
+    total: int  # of all rows
     sequences: int
     clip_of: Tensor | None  # (slots,): the clip of each slot where clips are packed
+    tile: Tile
     sizes: tuple[int, ...]  # length, slots, chunk, k, heads, groups, p, n
     limit: tuple[float, float]
     options: dict[str, Any]
+
+    def blocks(self, axis: str) -> int:
+        """Tiles along p or n."""
+        return -(-self.sizes["pn".index(axis) - 2] // self.options[f"BLOCK_{axis.upper()}"])
 
 
 def plan(
@@ -50,7 +70,7 @@ def plan(
         clips = torch.arange(sequences, device=dt.device)
         first = torch.div(cu_seqlens[:-1], chunk, rounding_mode="floor") + clips
         clip_of = torch.searchsorted(first, torch.arange(slots, device=dt.device), right=True, out_int32=True) - 1
-    real = torch.promote_types(x.dtype, torch.float32)
+    real, tile = torch.promote_types(x.dtype, torch.float32), _tile(x.dtype)
     # The interpreter has no half-precision arithmetic to speak of.
     factors = real if interpreting() else x.dtype
     types = {torch.float64: tl.float64, torch.float32: tl.float32, torch.float16: tl.float16}
@@ -60,9 +80,11 @@ def plan(
         REAL=types[real],
         DOT=types.get(factors, tl.bfloat16),
         BLOCK_Q=_block(chunk, LONGEST),
+        BLOCK_P=_block(p, tile.p),
+        BLOCK_N=_block(n, tile.n),
     )
     low, high = (0.0, 0.0) if dt_limit is None else dt_limit
-    return Plan(slots, b * slots, sequences, clip_of, (l, slots, chunk, k, heads, g, p, n), (low, high), options)
+    return Plan(slots, b * slots, sequences, clip_of, tile, (l, slots, chunk, k, heads, g, p, n), (low, high), options)
 
 
 def _block(size: int, most: int) -> int:
@@ -70,8 +92,8 @@ def _block(size: int, most: int) -> int:
     return min(max(1 << max(size - 1, 0).bit_length(), 16), most)
 
 
-def _tiles(p: int, n: int, most_n: int) -> dict[str, int]:
-    return dict(BLOCK_P=_block(p, 64), BLOCK_N=_block(n, most_n))
+def _tile(factors: torch.dtype) -> Tile:
+    return next(tile for tile in TILES if factors.itemsize <= tile.bytes)
 
 
 def _chunk_states(
@@ -81,14 +103,13 @@ def _chunk_states(
     from .triton_kernels import chunk_states
 
     *_, k, heads, _, p, n = call.sizes
-    tiles = _tiles(p, n, most_n=64)
-    out = dt.new_empty((call.count, k, heads, p, n), dtype=torch.promote_types(v.dtype, torch.float32))
-    programs = call.count * k * heads * -(-p // tiles["BLOCK_P"]) * -(-n // tiles["BLOCK_N"])
+    out = dt.new_empty((call.total, k, heads, p, n), dtype=torch.promote_types(v.dtype, torch.float32))
+    programs = call.total * k * heads * call.blocks("p") * call.blocks("n")
     if programs:
         inputs = (v, w, dt, A, dt_bias)
         chunk_states[programs,](
             *inputs, paths, cu_seqlens, call.clip_of, out, decay, *map(_strides, inputs), *call.limit, *call.sizes,
-            **call.options, **tiles, FORWARD=forward, num_warps=4,
+            **call.options, FORWARD=forward, num_warps=call.tile.warps,
         )  # fmt: skip
     return out
 
@@ -101,7 +122,7 @@ def states_before(
     from .triton_kernels import pass_states
 
     length, slots, chunk, k, heads, _, p, n = call.sizes
-    decay = h.new_empty((call.count, k, heads))
+    decay = h.new_empty((call.total, k, heads))
     states = _chunk_states(True, _per_path(x, k), B, dt, A, dt_bias, paths, cu_seqlens, call, decay)
     if h.numel():
         pass_states[h.shape[0] * k * heads * -(-p * n // PASS_BLOCK),](
@@ -127,24 +148,23 @@ def forward(
     chunk: int,
     y: Tensor,
     h: Tensor,
-    _: Tensor | None,
+    states: Tensor | None,
 ) -> None:
     """`op.Forward`; no state is kept: the backward computes them again."""
     from .triton_forward import chunk_outputs
 
-    (b, k, l, heads), p, n = dt.shape, x.shape[-1], B.shape[-1]
+    (b, k, l, heads), p = dt.shape, x.shape[-1]
     call = plan(x, dt, B, cu_seqlens, dt_softplus, dt_limit, chunk)
-    states, _ = states_before(x, dt, A, B, dt_bias, h0, paths, cu_seqlens, call, h)
+    before, _ = states_before(x, dt, A, B, dt_bias, h0, paths, cu_seqlens, call, h)
     merged = y.dim() == 4 and k > 1
     # Paths reach a row in orders of their own: each writes its own copy, and one sum merges them, always alike.
     out = x.new_empty((b, k, l, heads, p), dtype=h.dtype) if merged else y.view(b, k, l, heads, p)
-    tiles = _tiles(p, n, most_n=64)
-    programs = call.count * k * heads * -(-p // tiles["BLOCK_P"])
+    programs = call.total * k * heads * call.blocks("p")
     if programs:
         inputs = (_per_path(x, k), dt, A, B, C, D, dt_bias)
         chunk_outputs[programs,](
-            *inputs, paths, cu_seqlens, call.clip_of, states, out, *map(_strides, inputs), out.stride(),
-            *call.limit, *call.sizes, **call.options, **tiles, num_warps=4,
+            *inputs, paths, cu_seqlens, call.clip_of, before, out, *map(_strides, inputs), out.stride(),
+            *call.limit, *call.sizes, **call.options, num_warps=call.tile.warps,
         )  # fmt: skip
     if merged:
         torch.sum(out, 1, out=y) if y.dtype == out.dtype else y.copy_(out.sum(1))
@@ -166,7 +186,7 @@ def backward(
     dt_softplus: bool,
     dt_limit: Sequence[float] | None,
     chunk: int,
-    _: Tensor,
+    states: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """Launch the backward kernels and sum their partial results: `op.Backward`."""
     from .triton_backward import chunk_gradients
@@ -176,21 +196,20 @@ def backward(
     call = plan(x, dt, B, cu_seqlens, dt_softplus, dt_limit, chunk)
     x, dy = _per_path(x, k), _per_path(dy, k)
     empty = lambda *shape, dtype=real: x.new_empty(shape, dtype=dtype)
-    states, decay = states_before(x, dt, A, B, dt_bias, h0, paths, cu_seqlens, call, empty(*dh.shape))
+    before, decay = states_before(x, dt, A, B, dt_bias, h0, paths, cu_seqlens, call, empty(*dh.shape))
     d_states = _chunk_states(False, dy, C, dt, A, dt_bias, paths, cu_seqlens, call, None)
-    dh0, across = _pass_gradients(dh, cu_seqlens, decay, states, d_states, call)
+    dh0, across = _pass_gradients(dh, cu_seqlens, decay, before, d_states, call)
 
-    tiles = _tiles(p, n, most_n=64)
-    blocks = -(-p // tiles["BLOCK_P"])
+    blocks = call.blocks("p")
     dx = empty(b, k, l, heads, p, dtype=real if shared else x.dtype)
-    ddt, dA = empty(b, k, l, heads, blocks), empty(call.count, k, heads, blocks)
+    ddt, dA = empty(b, k, l, heads, blocks), empty(call.total, k, heads, blocks)
     dB, dC = empty(b, k, l, heads, blocks, n), empty(b, k, l, heads, blocks, n)
-    dD = None if D is None else empty(call.count, k, heads, p)
+    dD = None if D is None else empty(call.total, k, heads, p)
     if dA.numel():
         inputs = (dy, x, dt, A, B, C, D, dt_bias)
         chunk_gradients[dA.numel(),](
-            *inputs, paths, cu_seqlens, call.clip_of, states, d_states, across, dx, ddt, dA, dB, dC, dD,
-            *map(_strides, inputs), *call.limit, *call.sizes, **call.options, **tiles, num_warps=8,
+            *inputs, paths, cu_seqlens, call.clip_of, before, d_states, across, dx, ddt, dA, dB, dC, dD,
+            *map(_strides, inputs), *call.limit, *call.sizes, **call.options, num_warps=call.tile.backward_warps, num_stages=1,
         )  # fmt: skip
     ddt = ddt.sum(-1)
     return (
@@ -213,7 +232,7 @@ def _pass_gradients(
 
     length, slots, chunk, k, heads, _, p, n = call.sizes
     blocks = -(-p * n // PASS_BLOCK)
-    across = states.new_zeros((call.count, k, heads, blocks))  # 0 stays in slots no clip needs
+    across = states.new_zeros((call.total, k, heads, blocks))  # 0 stays in slots no clip needs
     dh0 = states.new_empty(dh.shape)
     if dh0.numel():
         pass_state_gradients[dh.shape[0] * k * heads * blocks,](
@@ -233,7 +252,7 @@ def _strides(tensor: Tensor | None) -> tuple[int, ...] | None:
     return None if tensor is None else tensor.stride()
 
 
-ssd_scan_triton = define("ssd_scan_triton", forward, backward, CHUNK, keeps_states=False)
+ssd_scan_triton = define("ssd_scan_triton", forward, backward, lambda dtype: _tile(dtype).chunk, keeps_states=False)
 
 
 def compile_cases() -> dict[str, Callable[[], object]]:
@@ -259,6 +278,6 @@ def _launch_both(n: int, dtype: torch.dtype, walks: bool, l: int = 1568) -> None
     paths = empty(k, 8, dtype=torch.int64) if walks else None
     cu_seqlens = empty(s + 1, dtype=torch.int32) if walks else None
     inputs = (x, dt, A, B, C, D, dt_bias, h if walks else None, paths, cu_seqlens, True)
-    options = ((0.001, 0.1) if walks else None, CHUNK)
+    options = ((0.001, 0.1) if walks else None, _tile(dtype).chunk)
     forward(*inputs, *options, y, h, None)
     backward(y, h, *inputs, *options, empty(0))
