@@ -57,11 +57,16 @@ class Steps(NamedTuple):
     whole: Tensor  # (b, chunks, heads)
 
 
-def stretches(dt: Tensor, paths: Tensor | None, cu_seqlens: Tensor | None, chunk: int) -> Iterator[Stretch]:
+TOGETHER = 1 << 18  # numbers of one chunk, over heads and batch rows, that are in work at a time: they stay in cache
+
+
+def stretches(dt: Tensor, p: int, paths: Tensor | None, cu_seqlens: Tensor | None, chunk: int) -> Iterator[Stretch]:
     """Every stretch of a call; those of one row of y follow each other path by path, in a fixed order."""
-    b, k, l, _ = dt.shape
+    b, k, l, heads = dt.shape
     rows = None if paths is None else walk.decode(paths, l).long()
-    whole = [(slice(i, i + 1), slice(i, i + 1), 0, l, 0) for i in range(b)]
+    many = max(1, TOGETHER // (heads * chunk * max(chunk, p)))
+    batches = [slice(i, min(i + many, b)) for i in range(0, b, many)]
+    whole = [(batch, batch, 0, l, 0) for batch in batches]
     if cu_seqlens is not None:
         bounds = enumerate(clip_bounds(b, l, cu_seqlens))
         whole = [(slice(0, 1), slice(i, i + 1), start, end, start // chunk + i) for i, (_, start, end) in bounds]

@@ -76,7 +76,7 @@ def forward(
     real, heads, g = h.dtype, dt.shape[3], B.shape[3]
     summed = y.dim() == 4
     out = y if y.dtype == real else torch.empty_like(y, dtype=real)
-    for at in stretches(dt, paths, cu_seqlens, chunk):
+    for at in stretches(dt, x.shape[-1], paths, cu_seqlens, chunk):
         steps = measure(at, dt, A, dt_bias, dt_softplus, dt_limit, chunk, real)
         start = torch.zeros_like(h[at.clips, at.path]) if h0 is None else h0[at.clips, at.path].to(real)
         state = state_by_group(start, g)
@@ -123,7 +123,7 @@ def backward(
     dx, ddt = new(*x.shape), new(*dt.shape)
     dB, dC = new(*B.shape), new(*C.shape)
     dA, dD, dbias, dh0 = new(k, heads), new(k, heads, x.shape[-1]), new(k, heads), new(*dh.shape)
-    for at in stretches(dt, paths, cu_seqlens, chunk):
+    for at in stretches(dt, x.shape[-1], paths, cu_seqlens, chunk):
         steps = measure(at, dt, A, dt_bias, dt_softplus, dt_limit, chunk, real)
         d_state = state_by_group(dh[at.clips, at.path].to(real), g)
         d_sums, d_taken = torch.empty_like(steps.dt), torch.empty_like(steps.dt)

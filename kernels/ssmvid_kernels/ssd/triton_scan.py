@@ -27,8 +27,8 @@ class Tile(NamedTuple):
     backward_warps: int
 
 
-# Chosen by what the compiler reports: the largest without a spill on sm_90, sm_100 and gfx942 (sm_80: a few hundred bytes
-# in one kernel), in the 64 kB of shared memory that gfx942 has.
+# Chosen by what the compiler reports: the largest without a spill on sm_90, sm_100 and gfx942 (on sm_80 one kernel
+# spills a few hundred bytes), in the 64 kB of shared memory that gfx942 has.
 TILES = (Tile(2, 64, 64, 32, 4, 8), Tile(8, 32, 32, 32, 4, 4))
 
 
@@ -209,7 +209,8 @@ def backward(
         inputs = (dy, x, dt, A, B, C, D, dt_bias)
         chunk_gradients[dA.numel(),](
             *inputs, paths, cu_seqlens, call.clip_of, before, d_states, across, dx, ddt, dA, dB, dC, dD,
-            *map(_strides, inputs), *call.limit, *call.sizes, **call.options, num_warps=call.tile.backward_warps, num_stages=1,
+            *map(_strides, inputs), *call.limit, *call.sizes, **call.options,
+            num_warps=call.tile.backward_warps, num_stages=1,
         )  # fmt: skip
     ddt = ddt.sum(-1)
     return (
