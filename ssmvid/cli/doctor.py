@@ -16,7 +16,7 @@ PACKAGES = (
     "ssmvid", "torch", "torchvision", "triton", "numba", "timm", "accelerate", "torchmetrics", "hydra-core", "av",
     "torchcodec", "safetensors", "mamba-ssm", "causal-conv1d", "transformers", "wandb", "tensorboard",
 )  # fmt: skip
-OPS = ("selective_scan", "causal_conv1d")
+OPS = ("selective_scan", "ssd_scan", "causal_conv1d")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

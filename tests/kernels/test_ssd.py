@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from ssmvid_kernels import Walk, ssd_scan, ssd_step
-from ssmvid_kernels.ssd import IMPLEMENTATIONS
 from ssmvid_kernels.ssd.cases import EXACT, Case, make_inputs, make_options
 from ssmvid_kernels.testing import assert_op_as_exact, outputs_and_gradients, poisoned_empty
 
-FAST = [name for name in IMPLEMENTATIONS if name in ("torch", "cpu")]  # the Triton kernels: test_ssd_triton.py
+FAST = ["torch", "cpu"]  # the Triton kernels: test_ssd_triton.py
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 
@@ -178,6 +177,53 @@ def test_only_wanted_gradients(backend):
     assert got.keys() == expected.keys()
     for name in expected:
         torch.testing.assert_close(got[name], expected[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_same_bits_every_time(backend):
+    case = EXACT["four_paths"]
+    runs = [
+        outputs_and_gradients(ssd_scan, make_inputs(case), backend=backend, dt_softplus=True, **make_options(case))
+        for _ in range(2)
+    ]
+    assert not [name for name in runs[0] if not torch.equal(runs[0][name], runs[1][name])]
+
+
+def test_more_batch_rows_than_are_in_work_at_a_time():
+    case = Case(7, 20, 24, 64, 3, chunk=32)
+    inputs = {name: tensor.detach() for name, tensor in make_inputs(case).items()}
+    expected = ssd_scan(**inputs, dt_softplus=True, chunk=case.chunk, backend="torch")
+    got = ssd_scan(**inputs, dt_softplus=True, chunk=case.chunk, backend="cpu")
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "triton"])
+def test_registered_as_torch_expects(backend):
+    case = Case(1, 18, 2, 3, 2, k=2, chunk=16)
+    inputs = make_inputs(case)
+    x, dt, A, B, C, _, _, dt_bias, h0 = inputs.values()
+    D = torch.randn(2, 2, 3).requires_grad_()
+    paths = torch.stack([walk.rows() for walk in make_options(case)["walks"]])
+    args = (x.detach()[:, None].requires_grad_(), dt, A, B, C, D, dt_bias, h0, paths, None)
+    operator = getattr(torch.ops.ssmvid, f"ssd_scan_{backend}").default
+    torch.library.opcheck(operator, (*args, True, [0.1, 2.0], 16, True, True))
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_compiles_without_graph_breaks(backend):
+    inputs = make_inputs(EXACT["ragged"])
+    run = lambda **tensors: ssd_scan(**tensors, dt_softplus=True, dt_limit=(0.1, 2.0), chunk=16, backend=backend)
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(**inputs), run(**inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_no_gradient_keeps_no_states():
+    x, dt, A, B, C, *_ = make_inputs(Case(1, 64, 8, 4, 2)).values()
+    args = (x[:, None], dt[:, None], A[None], B[:, None], C[:, None], None, None, None, None, None, True, None, 16)
+    *_, kept = torch.ops.ssmvid.ssd_scan_cpu(*args, True, True)
+    *_, states = torch.ops.ssmvid.ssd_scan_cpu(*args, True, False)
+    assert kept.numel() == 5 * 8 * 4 * 2
+    assert states.numel() == 0
 
 
 def test_autocast_keeps_states_in_fp32():

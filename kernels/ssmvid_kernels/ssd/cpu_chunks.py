@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,11 +51,24 @@ class Steps(NamedTuple):
 
     raw: Tensor
     dt: Tensor
-    hi: Tensor  # running sums of dt A inside the chunk,
-    lo: Tensor  # and of what their rounding left out
     from_start: Tensor
     to_end: Tensor
     whole: Tensor  # (b, chunks, heads)
+    hi: np.ndarray  # running sums of dt A inside the chunk (b, chunks, heads, chunk),
+    lo: np.ndarray  # and of what their rounding left out
+
+    def between(self, i: int, q: int) -> Tensor:
+        """Decays between the q steps of chunk i (b, heads, q, q)."""
+        from .cpu_kernels import decays_between
+
+        out = self.dt.new_empty(self.dt.shape[0], self.dt.shape[2], q, q)
+        decays_between(self.hi, self.lo, i, out.numpy(), lanes(out))
+        return out
+
+
+def lanes(tensor: Tensor) -> int:
+    """Numbers in a vector of the CPU kernels."""
+    return 64 // tensor.itemsize
 
 
 TOGETHER = 1 << 18  # numbers of one chunk, over heads and batch rows, that are in work at a time: they stay in cache
@@ -99,24 +113,8 @@ def measure(
     lo = (sums - torch.diff(hi, dim=2, prepend=torch.zeros_like(hi[:, :, :1]))).cumsum(2)
     to_end = torch.exp((hi[:, :, -1:] - hi) + (lo[:, :, -1:] - lo))
     along = lambda t: t.flatten(1, 2)[:, :length]
-    return Steps(raw, taken, along(hi), along(lo), along(hi.exp()), along(to_end), hi[:, :, -1].exp())
-
-
-def decays_between(hi: Tensor, lo: Tensor) -> Tensor:
-    """(b, heads, i, j): the decay from step j to step i, 1 where i = j, 0 where i < j.
-
-    Masked before exp: above the diagonal the sum is positive, and its exp may be infinite.
-    """
-    size = hi.shape[1]
-    sums = _between(hi)
-    sums += _between(lo)
-    sums.masked_fill_(torch.ones(size, size, dtype=torch.bool).triu_(1), -torch.inf)
-    return sums.exp_()
-
-
-def _between(sums: Tensor) -> Tensor:
-    lanes = sums.transpose(1, 2).contiguous()
-    return lanes[..., :, None] - lanes[..., None, :]
+    dense = lambda t: t.transpose(2, 3).contiguous().numpy()
+    return Steps(raw, taken, along(hi.exp()), along(to_end), hi[:, :, -1].exp(), dense(hi), dense(lo))
 
 
 def by_group(tensor: Tensor, g: int) -> Tensor:

@@ -13,7 +13,7 @@ from .cpu_chunks import (
     Stretch,
     by_group,
     by_head,
-    decays_between,
+    lanes,
     measure,
     state_by_group,
     state_by_head,
@@ -37,7 +37,7 @@ class Chunk(NamedTuple):
     from_start: Tensor
     to_end: Tensor
     whole: Tensor  # (b, g, 1, heads of the group, 1)
-    between: Tensor  # (b, g, heads of the group, q, q)
+    between: Tensor  # (b, heads, q, q)
 
     def decay(self, state: Tensor) -> Tensor:
         """The state (b, g, n, heads of the group * p) a chunk later, without what the chunk puts in."""
@@ -50,8 +50,7 @@ def _open(at: Stretch, steps: Steps, i: int, chunk: int, x: Tensor, B: Tensor, C
     B_i, C_i = (at.take(t, own).to(real).transpose(1, 2) for t in (B, C))
     dt, from_start, to_end = (t[:, own, :, None] for t in (steps.dt, steps.from_start, steps.to_end))
     whole = steps.whole[:, i].unflatten(1, (g, 1, -1, 1))
-    between = decays_between(steps.hi[:, own], steps.lo[:, own]).unflatten(1, (g, -1))
-    return Chunk(own, x_i, B_i, C_i, x_i * dt, dt, from_start, to_end, whole, between)
+    return Chunk(own, x_i, B_i, C_i, x_i * dt, dt, from_start, to_end, whole, steps.between(i, x_i.shape[1]))
 
 
 def forward(
@@ -85,9 +84,9 @@ def forward(
             if states is not None:
                 states[at.batch, at.path, at.kept + i] = state.flatten(1)
             c = _open(at, steps, i, chunk, x, B, C)
-            weights = c.between.mul_((c.C @ c.B.mT)[:, :, None]).flatten(1, 2)
-            part = (weights @ c.drive.transpose(1, 2)).transpose(1, 2)
-            part = torch.addcmul(part, by_head(c.C @ state, heads), c.from_start)
+            weights = c.between.unflatten(1, (g, -1)).mul_((c.C @ c.B.mT)[:, :, None]).flatten(1, 2)
+            part = by_head(c.C @ state, heads) * c.from_start
+            part += (weights @ c.drive.transpose(1, 2)).transpose(1, 2)
             if skip is not None:
                 part.addcmul_(c.x, skip)
             at.put(out.unsqueeze(1) if summed else out, c.steps, part, add=summed and at.path > 0)
@@ -119,10 +118,8 @@ def backward(
     real, k, heads, g = states.dtype, dt.shape[1], dt.shape[3], B.shape[3]
     dy = dy if dy.dim() == 5 else dy.unsqueeze(1)
     shared = x.shape[1] < k
-    new = lambda *shape: x.new_zeros(shape, dtype=real)
-    dx, ddt = new(*x.shape), new(*dt.shape)
-    dB, dC = new(*B.shape), new(*C.shape)
-    dA, dD, dbias, dh0 = new(k, heads), new(k, heads, x.shape[-1]), new(k, heads), new(*dh.shape)
+    dx, ddt, dB, dC, dh0 = (torch.empty(t.shape, dtype=real) for t in (x, dt, B, C, dh))
+    dA, dD, dbias = (torch.zeros(shape, dtype=real) for shape in ((k, heads), (k, heads, x.shape[-1]), (k, heads)))
     for at in stretches(dt, x.shape[-1], paths, cu_seqlens, chunk):
         steps = measure(at, dt, A, dt_bias, dt_softplus, dt_limit, chunk, real)
         d_state = state_by_group(dh[at.clips, at.path].to(real), g)
@@ -157,29 +154,33 @@ def _chunk_backward(
 
     From those of y and of the state after it; `state` is the one before it.
     """
-    (_, q, heads, _), g = c.x.shape, c.B.shape[1]
-    per_head = lambda t: t.flatten(1, 2)
-    dy_heads, drive_heads = dy.transpose(1, 2), c.drive.transpose(1, 2)
+    from .cpu_kernels import square_gradients
+
+    (b, q, heads, _), g = c.x.shape, c.B.shape[1]
     # Inside the chunk.
-    CB = (c.C @ c.B.mT)[:, :, None]
-    d_weights = (dy_heads @ drive_heads.mT).unflatten(1, (g, -1)).mul_(c.between)
-    d_CB = d_weights.sum(2)
-    d_exponents = per_head(d_weights.mul_(CB))
-    d_drive = (per_head(c.between.mul_(CB)).mT @ dy_heads).transpose(1, 2)
+    dy_heads = dy.transpose(1, 2)
+    CB, d_weights = c.C @ c.B.mT, dy_heads @ c.drive.permute(0, 2, 3, 1)
+    d_CB, d_sums = torch.empty_like(CB), CB.new_empty(b, heads, q)
+    squares = (t.numpy() for t in (CB, c.between, d_weights, d_CB, d_sums))
+    square_gradients(*squares, lanes(CB))
     # Through the state before it, and into the state after it.
     dy_decayed, drive_decayed = dy * c.from_start, c.drive * c.to_end
     dy_groups, drive_groups = by_group(dy_decayed, g), by_group(drive_decayed, g)
     from_after = by_head(c.B @ d_state, heads)
-    d_drive = torch.addcmul(d_drive, from_after, c.to_end)
+    d_drive = from_after * c.to_end
+    d_drive += (c.between.mT @ dy_heads).transpose(1, 2)
     dB = d_CB.mT @ c.C + drive_groups @ d_state.mT
     dC = d_CB @ c.B + dy_groups @ state.mT
     before = c.decay(d_state)
-    # A step's dt A is in the decay between every j before it and every i from it on: no difference of sums.
-    d_sums = (torch.ones(q, q, dtype=dy.dtype).triu_() @ d_exponents).tril_(-1).sum(-1).transpose(1, 2)
     into_y = (dy_decayed * by_head(c.C @ state, heads)).sum(-1)
     into_state = (drive_decayed * from_after).sum(-1)
     across = (before * state).unflatten(3, (heads // g, -1)).sum((2, 4)).flatten(1)
-    d_sums = d_sums + into_y.flip(1).cumsum(1).flip(1) + (into_state.cumsum(1) - into_state) + across[:, None]
+    d_sums = (
+        d_sums.transpose(1, 2)
+        + into_y.flip(1).cumsum(1).flip(1)
+        + (into_state.cumsum(1) - into_state)
+        + across[:, None]
+    )
     return d_drive, dB, dC, d_sums, before + c.C.mT @ dy_groups
 
 

@@ -172,11 +172,16 @@ def define(
 
     def keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
         tensors, ctx.options = inputs[:10], inputs[10:13]
-        ctx.set_materialize_grads(True)
+        ctx.set_materialize_grads(False)  # or zeros would be made for the states
+        ctx.like = [(t.shape, t.dtype) for t in output[:2]]
         ctx.save_for_backward(*tensors, output[2])
 
     def differentiate(ctx, dy, dh, _):  # type: ignore[no-untyped-def]
         *tensors, states = ctx.saved_tensors
+        dy, dh = (
+            tensors[0].new_zeros(shape, dtype=dtype) if grad is None else grad
+            for grad, (shape, dtype) in zip((dy, dh), ctx.like)
+        )
         grads = scan_backward(dy, dh, *tensors, *ctx.options, states)
         grads = [None if tensor is None else grad for tensor, grad in zip(tensors[:8], grads)]
         return (*grads, *[None] * 7)
