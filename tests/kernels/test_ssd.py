@@ -162,7 +162,7 @@ def test_extreme_decays_are_exact(backend, step):
 
 @pytest.mark.parametrize("backend", ["reference", *FAST])
 def test_gradients_match_finite_differences(backend):
-    inputs = make_inputs(Case(1, 7, 2, 2, 2), torch.float64)
+    inputs = make_inputs(Case(1, 4, 1, 2, 2), torch.float64)
     run = lambda *tensors: ssd_scan(**dict(zip(inputs, tensors)), dt_softplus=True, chunk=3, backend=backend)
     assert torch.autograd.gradcheck(run, tuple(inputs.values()))
 
@@ -199,10 +199,10 @@ def test_more_batch_rows_than_are_in_work_at_a_time():
 
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
 def test_registered_as_torch_expects(backend):
-    case = Case(1, 18, 2, 3, 2, k=2, chunk=16)
+    case = Case(1, 18, 1, 3, 2, k=2, chunk=16)
     inputs = make_inputs(case)
     x, dt, A, B, C, _, _, dt_bias, h0 = inputs.values()
-    D = torch.randn(2, 2, 3).requires_grad_()
+    D = torch.randn(2, 1, 3).requires_grad_()
     paths = torch.stack([walk.rows() for walk in make_options(case)["walks"]])
     args = (x.detach()[:, None].requires_grad_(), dt, A, B, C, D, dt_bias, h0, paths, None)
     operator = getattr(torch.ops.ssmvid, f"ssd_scan_{backend}").default

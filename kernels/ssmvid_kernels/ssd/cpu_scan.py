@@ -174,7 +174,7 @@ def _chunk_backward(
     before = c.decay(d_state)
     into_y = (dy_decayed * by_head(c.C @ state, heads)).sum(-1)
     into_state = (drive_decayed * from_after).sum(-1)
-    across = (before * state).unflatten(3, (heads // g, -1)).sum((2, 4)).flatten(1)
+    across = (before * state).sum(2).flatten(1).unflatten(1, (heads, -1)).sum(2)
     d_sums = (
         d_sums.transpose(1, 2)
         + into_y.flip(1).cumsum(1).flip(1)
