@@ -3,6 +3,7 @@
 from .backends import BackendError, choose, use_backend
 from .conv import Conv, causal_conv1d, causal_conv1d_step
 from .s6 import Scan, selective_scan, selective_scan_step
+from .ssd import ssd_scan, ssd_step
 from .walk import Walk
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "choose",
     "selective_scan",
     "selective_scan_step",
+    "ssd_scan",
+    "ssd_step",
     "use_backend",
 ]
