@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import platform
 
@@ -14,6 +13,7 @@ import ssmvid_kernels
 from ssmvid.data import why_no_torchcodec
 from ssmvid.versions import installed
 from ssmvid_kernels.backends import BACKENDS, interpreting
+from ssmvid_kernels.calls import find_ops
 
 PACKAGES = (
     "ssmvid", "torch", "torchvision", "triton", "numba", "numpy", "timm", "accelerate", "torchmetrics", "hydra-core",
@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"\ntriton interprets its kernels: {'yes, very slow (TRITON_INTERPRET=1)' if interpreting() else 'no'}")
     for device in _devices():
         print(f"\n{device}: {_device_name(device)}")
-        for op in _ops():
-            print("\n".join(_backends(op, device)))
+        for op in find_ops().values():
+            print("\n".join(_backends(op.run.__name__, device)))
     print("\nvideo decoders")
     print(f"  pyav        yes, FFmpeg {av.ffmpeg_version_info}")
     why_not = why_no_torchcodec()
@@ -54,13 +54,6 @@ def _device_name(device: torch.device) -> str:
         return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
     about = torch.cuda.get_device_properties(device)
     return f"{about.name}, compute capability {about.major}.{about.minor}, {about.total_memory / 2**30:.0f} GiB"
-
-
-def _ops() -> list[str]:
-    """The public functions that take a backend; a `_step` runs its op's."""
-    functions = {name: getattr(ssmvid_kernels, name) for name in ssmvid_kernels.__all__}
-    takes_backend = [name for name, f in functions.items() if "backend" in inspect.signature(f).parameters]
-    return [name for name in takes_backend if not name.endswith("_step")]
 
 
 def _backends(op: str, device: torch.device) -> list[str]:
