@@ -27,9 +27,10 @@ import torch
 import triton
 from omegaconf import DictConfig
 
-from ssmvid_kernels import backends, causal_conv1d, selective_scan
+from ssmvid_kernels import backends, causal_conv1d, selective_scan, ssd_scan
 from ssmvid_kernels.conv import cases as conv_cases
 from ssmvid_kernels.s6 import cases as s6_cases
+from ssmvid_kernels.ssd import cases as ssd_cases
 from ssmvid_kernels.testing import Tensors, assert_as_exact, outputs_and_gradients
 
 OPS: dict[str, dict[str, Any]] = {
@@ -39,6 +40,13 @@ OPS: dict[str, dict[str, Any]] = {
         tensors=("x", "dt", "A", "B", "C", "D", "dt_bias"),
         options=dict(dt_softplus=True),
         peer=("unbind loop", peers.selective_scan_loop, {}),
+    ),
+    "ssd": dict(
+        cases=ssd_cases,
+        op=ssd_scan,
+        tensors=("x", "dt", "A", "B", "C", "D", "dt_bias"),
+        options=dict(dt_softplus=True),
+        peer=("unbind loop", peers.ssd_scan_loop, {}),
     ),
     "conv": dict(
         cases=conv_cases,

@@ -142,8 +142,9 @@ def as_budget(rows: list[Compiled]) -> dict[str, Any]:
 
     kernels: dict[str, dict[str, dict[str, int]]] = {}
     for row in rows:
-        limits = {"registers": -(-row.registers // 8) * 8, "spill": row.spill, "shared": row.shared}
-        kernels.setdefault(row.kernel, {})[row.target] = limits
+        figures = {"registers": -(-row.registers // 8) * 8, "spill": row.spill, "shared": row.shared}
+        limits = kernels.setdefault(row.kernel, {}).setdefault(row.target, figures)
+        limits |= {name: max(limits[name], figures[name]) for name in FIGURES}  # a kernel may be launched in two ways
     return {"triton": triton.__version__, "kernels": kernels}
 
 

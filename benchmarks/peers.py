@@ -20,9 +20,21 @@ def selective_scan_loop(
     return torch.stack(ys, 1) + D * x, h
 
 
-def causal_conv1d_grouped(
-    x: Tensor, weight: Tensor, bias: Tensor, *, activation: str
-) -> tuple[Tensor, Tensor | None]:
+def causal_conv1d_grouped(x: Tensor, weight: Tensor, bias: Tensor, *, activation: str) -> tuple[Tensor, Tensor | None]:
     """torch's own grouped convolution, channel-first as it wants it, and back."""
     y = F.conv1d(x.transpose(1, 2), weight[:, None], bias, padding=weight.shape[1] - 1, groups=weight.shape[0])
     return F.silu(y[..., : x.shape[1]].transpose(1, 2)), None
+
+
+def ssd_scan_loop(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, *, dt_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The honest baseline in PyTorch for one group: one vectorised step a token over `unbind`."""
+    dt = F.softplus(dt + dt_bias)
+    decay, drive = torch.exp(dt * A)[..., None, None], (dt[..., None] * x)[..., None]
+    h = x.new_zeros(x.shape[0], *x.shape[2:], B.shape[-1])
+    ys = []
+    for decay_i, drive_i, B_i, C_i in zip(decay.unbind(1), drive.unbind(1), B.unbind(1), C.unbind(1)):
+        h = decay_i * h + drive_i * B_i[:, :, None]
+        ys.append((h * C_i[:, :, None]).sum(-1))
+    return torch.stack(ys, 1) + D[:, None] * x, h

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any
+from typing import Any, cast
 
 import timm
 from timm.models import is_model, model_entrypoint
@@ -11,6 +11,7 @@ from torch import nn
 
 import ssmvid.backbones  # noqa: F401  registers the models
 from ssmvid.backbones.build import suggest
+from ssmvid.backbones.protocol import VideoBackbone
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
@@ -33,6 +34,19 @@ def create_model(name: str, **options: Any) -> nn.Module:
         hint = suggest(name, list_models()) or suggest(name, timm.list_models()) or "see ssmvid.list_models()"
         raise ValueError(f"unknown model {name!r}: {hint}")
     return timm.create_model(name, **options)
+
+
+def create_backbone(name: str, **options: Any) -> VideoBackbone:
+    """`create_model` for code that needs tokens: a model of timm's that gives none is refused.
+
+    Raises:
+        ValueError: the name is unknown, or its model has no `forward_tokens`.
+        TypeError: an option is unknown.
+    """
+    model = create_model(name, **options)
+    if not hasattr(model, "forward_tokens"):
+        raise ValueError(f"{name!r} is no video backbone: it has no forward_tokens; take one of ssmvid.list_models()")
+    return cast(VideoBackbone, model)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -1,11 +1,13 @@
 """SSM kernels: one folder an op, one signature an op, one way to choose an implementation."""
 
-from .backends import choose, use_backend
+from .backends import BackendError, choose, use_backend
 from .conv import Conv, causal_conv1d, causal_conv1d_step
 from .s6 import Scan, selective_scan, selective_scan_step
+from .ssd import ssd_scan, ssd_step
 from .walk import Walk
 
 __all__ = [
+    "BackendError",
     "Conv",
     "Scan",
     "Walk",
@@ -14,5 +16,7 @@ __all__ = [
     "choose",
     "selective_scan",
     "selective_scan_step",
+    "ssd_scan",
+    "ssd_step",
     "use_backend",
 ]

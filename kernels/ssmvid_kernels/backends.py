@@ -18,6 +18,10 @@ _FASTEST_FIRST = ("triton", "cpu", "torch", "reference")
 _default: ContextVar[str] = ContextVar("ssmvid_backend", default="auto")
 
 
+class BackendError(RuntimeError):
+    """A backend that was asked for and cannot run here; the message holds every reason."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """What `backend="auto"` takes for an op on a device, and why not the others.
@@ -95,7 +99,7 @@ def pick(
 
     Raises:
         ValueError: the name is unknown.
-        RuntimeError: the backend cannot run here; the message holds every reason.
+        BackendError: the backend cannot run here; the message holds every reason.
     """
     return implementations[_resolve(op, backend, device)]
 
@@ -110,7 +114,7 @@ def _resolve(op: str, backend: str | None, device: torch.device) -> str:
             _warn_slow(str(choice))
         return choice.backend
     if reasons := why_not(name, device):
-        raise RuntimeError(
+        raise BackendError(
             f"{op}: backend {name!r} was asked for and cannot run:\n"
             + "".join(f"  - {reason}\n" for reason in reasons)
             + "Use backend='auto' to run the fastest one that can."

@@ -34,7 +34,7 @@ class VideoMamba(nn.Module):
         in_chans: colour channels c.
         state_size: n of the scans.
         orders: the two scan orders of every block, or several such pairs for `schedule='alternate'`.
-        schedule: which pair a layer takes: 'same' or 'alternate'. Orders and schedule do not change the parameters.
+        schedule: which pair a layer takes: 'same', 'alternate' or 'halves'. It changes no parameter, as orders do not.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 

@@ -8,7 +8,10 @@ from ssmvid.data.index import VideoIndex, read_index
 from ssmvid.data.listfile import Finding, read_list
 from ssmvid.data.loader import ClipDataset, make_loader, steps_per_epoch
 from ssmvid.data.moving_digits import MovingDigits, write_videos
+from ssmvid.data.reading import read_clip
 from ssmvid.data.sampling import sample_fps, sample_stride
+from ssmvid.data.torchcodec_frames import why_no_torchcodec
+from ssmvid.data.transform import eval_transform
 from ssmvid.data.video_folder import VideoFolder
 
 __all__ = [
@@ -27,15 +30,18 @@ __all__ = [
     "check",
     "check_video",
     "collate",
+    "eval_transform",
     "frame_times",
     "iter_frames",
     "make_loader",
     "probe",
+    "read_clip",
     "read_frames",
     "read_index",
     "read_list",
     "sample_fps",
     "sample_stride",
     "steps_per_epoch",
+    "why_no_torchcodec",
     "write_videos",
 ]

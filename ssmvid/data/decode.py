@@ -6,6 +6,7 @@ Edit lists, start offsets, B-frames and variable frame rates are thereby settled
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssmvid.data.errors import VideoError
-from ssmvid.data.frames import TIME_SLACK, decode, oriented, timed, to_tensor
+from ssmvid.data.frames import TIME_SLACK, Display, decode, timed
 from ssmvid.data.source import MAX_PIXELS, PathArg, open_video
 from ssmvid.data.timeline import frames_at, timeline
 from ssmvid.data.torchcodec_frames import torchcodec_frames, why_no_torchcodec
@@ -57,7 +58,7 @@ def probe(path: PathArg, *, max_pixels: int = MAX_PIXELS) -> VideoInfo:
         frame = next(decode(path, container, stream, max_pixels, whole=True), None)
         if frame is None:
             raise VideoError(path, "empty", "the video stream has no frame")
-        height, width = oriented(frame).shape[:2]
+        height, width = Display().to_array(frame).shape[:2]
         rate = stream.guessed_rate or stream.average_rate
         duration = container.duration / 1e6 if container.duration else None
         if stream.duration and stream.time_base:
@@ -161,15 +162,21 @@ def iter_frames(
         ValueError: fps or stride is not positive, or both are given.
         VideoError: as soon as the damage is reached, after the frames before it.
     """
-    if stride < 1 or (fps is not None and (fps <= 0 or stride != 1)):
+    if stride < 1 or (fps is not None and (not 0 < fps < math.inf or stride != 1)):
         raise ValueError(f"iter_frames: give fps > 0 or stride >= 1, not both; got {fps=}, {stride=}")
+    return _iter_frames(path, fps, stride, max_pixels, threads)  # apart, so that the refusal comes with the call
+
+
+def _iter_frames(
+    path: PathArg, fps: float | None, stride: int, max_pixels: int, threads: int
+) -> Iterator[tuple[Tensor, float]]:
     with open_video(path, max_pixels=max_pixels, threads=threads) as (container, stream):
         frames = timed(decode(path, container, stream, max_pixels, whole=True), stream)
         picked = _every(frames, stride) if fps is None else _at_rate(frames, fps)
-        empty = True
+        display, empty = Display(), True
         for frame, time in picked:
             empty = False
-            yield to_tensor(frame), time
+            yield display.to_tensor(frame), time
         if empty:
             raise VideoError(path, "empty", "the video stream has no frame")
 

@@ -73,21 +73,37 @@ def timed(frames: Iterator[VideoFrame], stream: VideoStream) -> Iterator[tuple[V
         yield frame, time
 
 
-def to_tensor(frame: VideoFrame) -> Tensor:
-    """A frame as displayed: uint8 (c, H, W), RGB, in the colour matrix and range the stream names."""
-    return torch.from_numpy(np.ascontiguousarray(oriented(frame).transpose(2, 0, 1)))
+class Display:
+    """The frames of one opened video as a viewer sees them: in RGB, turned and mirrored by the stream's display matrix.
 
-
-def oriented(frame: VideoFrame) -> NDArray[np.uint8]:
-    """RGB (H, W, 3), turned and mirrored as the stream's display matrix says.
+    The matrix is read from the first frame, and again where the rotation changes, not from every frame: PyAV ties a
+    frame whose side data is looked at into a cycle with itself, and its picture then stays in memory until Python's
+    garbage collector comes by, hundreds of frames later.
 
     Source: ISO/IEC 14496-12, 8.3.2: the matrix is {a, b, u, c, d, v, x, y, w}; (x, y) is shown at (ax + cy, bx + dy).
     """
-    pixels = cast("NDArray[np.uint8]", frame.to_ndarray(format="rgb24"))
+
+    def __init__(self) -> None:
+        self._matrices: dict[int, tuple[int, int, int, int]] = {}  # a b c d, by rotation in degrees
+
+    def to_tensor(self, frame: VideoFrame) -> Tensor:
+        """uint8 (c, H, W), RGB, in the colour matrix and range the stream names."""
+        return torch.from_numpy(np.ascontiguousarray(self.to_array(frame).transpose(2, 0, 1)))
+
+    def to_array(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """uint8 (H, W, c), RGB; a view where the picture is turned."""
+        pixels = cast("NDArray[np.uint8]", frame.to_ndarray(format="rgb24"))
+        if frame.rotation not in self._matrices:
+            self._matrices[frame.rotation] = _matrix(frame)
+        a, b, c, d = self._matrices[frame.rotation]
+        if abs(b) > abs(a):  # a quarter turn: x' = c y, y' = b x
+            pixels, a, d = pixels.transpose(1, 0, 2), c, b
+        return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     matrix = cast("bytes | None", frame.side_data.get("DISPLAYMATRIX"))
     if matrix is None:
-        return pixels
+        return 1, 0, 0, 1
     a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
-    if abs(b) > abs(a):  # a quarter turn: x' = c y, y' = b x
-        pixels, a, d = pixels.transpose(1, 0, 2), c, b
-    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    return a, b, c, d

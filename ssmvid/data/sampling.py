@@ -8,6 +8,27 @@ from numpy.typing import NDArray
 from ssmvid.data.frames import TIME_SLACK
 
 
+def sample(
+    times: NDArray[np.float64], *, frames: int, fps: float | None, stride: int | None, place: float
+) -> NDArray[np.int64]:
+    """`sample_fps` or `sample_stride`, whichever of the two is given.
+
+    Raises:
+        ValueError: not exactly one is given, or a number is out of its range.
+    """
+    expect_one_rate("sampling", fps, stride)
+    if fps is not None:
+        return sample_fps(times, frames=frames, fps=fps, place=place)
+    assert stride is not None
+    return sample_stride(len(times), frames=frames, stride=stride, place=place)
+
+
+def expect_one_rate(caller: str, fps: float | None, stride: int | None) -> None:
+    """Raise ValueError unless exactly one of the two is given."""
+    if (fps is None) == (stride is None):
+        raise ValueError(f"{caller}: give either fps or stride, got {fps=}, {stride=}")
+
+
 def sample_stride(n: int, *, frames: int, stride: int, place: float) -> NDArray[np.int64]:
     """Every `stride`-th frame, by index: the gaps are exactly `stride`.
 

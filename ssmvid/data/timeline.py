@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ssmvid.data.errors import VideoError
-from ssmvid.data.frames import decode, timed, to_tensor
+from ssmvid.data.frames import Display, decode, timed
 from ssmvid.data.source import PathArg, open_local, open_video
 
 # Where one packet is one shown frame and carries its time. Elsewhere (MPEG-TS, AVI, raw streams) decoding must count.
@@ -114,6 +114,7 @@ def _by_seeking(
 ) -> dict[int, Tensor]:
     """Decode from the last key frame before each wanted frame; LookupError where a frame does not come."""
     found: dict[int, Tensor] = {}
+    display = Display()
     with open_video(path, max_pixels=max_pixels) as (container, stream):
         frames = decode(path, container, stream, max_pixels)
         position = int(keys[0, 0]) - 1
@@ -124,7 +125,7 @@ def _by_seeking(
                 container.seek(key_dts, stream=stream)
                 frames = decode(path, container, stream, max_pixels)
             frame = _advance(frames, target)
-            found[index], position = to_tensor(frame), target
+            found[index], position = display.to_tensor(frame), target
     return found
 
 
@@ -140,13 +141,14 @@ def _advance(frames: Iterable[VideoFrame], target: int) -> VideoFrame:
 def _by_counting(path: PathArg, wanted: Sequence[int], table: Timeline, max_pixels: int) -> dict[int, Tensor]:
     """Decode from the first frame: what this gives is what the video shows."""
     found: dict[int, Tensor] = {}
+    display = Display()
     places = {int(table.pts[i]) if table.pts is not None else i: i for i in wanted}
     with open_video(path, max_pixels=max_pixels) as (container, stream):
         for count, frame in enumerate(decode(path, container, stream, max_pixels)):
             place = count if table.pts is None else frame.pts
             if place in places:
                 index = places[place]
-                found[index] = to_tensor(frame)
+                found[index] = display.to_tensor(frame)
                 if len(found) == len(wanted):
                     return found
     missing = next(i for i in wanted if i not in found)

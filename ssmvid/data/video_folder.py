@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torchvision.transforms import InterpolationMode, v2
 
 from ssmvid.data.clip import Clip, Key, keyed_generator
-from ssmvid.data.decode import frame_times, read_frames
 from ssmvid.data.errors import VideoError
 from ssmvid.data.index import SPLITS, read_index
-from ssmvid.data.sampling import sample_fps, sample_stride
+from ssmvid.data.reading import sampled_frames
+from ssmvid.data.sampling import expect_one_rate
 from ssmvid.data.source import MAX_PIXELS, PathArg
+from ssmvid.data.transform import IMAGENET_MEAN, IMAGENET_STD, eval_transform, train_transform
 
 _SHOWN = 20  # findings in one error message
 
@@ -50,8 +50,8 @@ class VideoFolder:
         fps: float | None = None,
         stride: int | None = None,
         size: int = 224,
-        mean: Sequence[float] = (0.485, 0.456, 0.406),
-        std: Sequence[float] = (0.229, 0.224, 0.225),
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         min_crop: float = 0.5,
         flip: float = 0.0,
         seed: int = 0,
@@ -61,13 +61,13 @@ class VideoFolder:
         decoder: str = "pyav",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        if (fps is None) == (stride is None):
-            raise ValueError(f"VideoFolder: give either fps or stride, got {fps=}, {stride=}")
-        if frames < 1 or size < 1 or not 0 < min_crop <= 1 or not 0 <= flip <= 1:
-            raise ValueError(
-                "VideoFolder: frames >= 1, size >= 1, 0 < min_crop <= 1 and 0 <= flip <= 1 are needed, "
-                f"got {frames=}, {size=}, {min_crop=}, {flip=}"
-            )
+        expect_one_rate("VideoFolder", fps, stride)
+        if frames < 1:
+            raise ValueError(f"VideoFolder: frames >= 1 are needed, got {frames=}")
+        # Both are made, so that what is out of range is refused whatever the split.
+        random_cut = train_transform(size=size, mean=mean, std=std, min_crop=min_crop, flip=flip)
+        centre_cut = eval_transform(size=size, mean=mean, std=std)
+        self.transform = random_cut if split == "train" else centre_cut
         index = read_index(
             root, split, val_share=val_share, num_classes=num_classes, allow_outside_root=allow_outside_root
         )
@@ -81,7 +81,6 @@ class VideoFolder:
         self.split, self.frames, self.fps, self.stride, self.seed = split, frames, fps, stride, seed
         self.decoder, self.max_pixels = decoder, max_pixels
         self.clip_shape = (3, frames, size, size)
-        self.transform = _transform(split == "train", size, mean, std, min_crop, flip)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -93,33 +92,17 @@ class VideoFolder:
         rng = keyed_generator(self.seed, SPLITS.index(self.split), epoch, index)
         place = rng.random() if self.split == "train" else 0.5
         try:
-            frames = self._read(name, place)
+            frames = sampled_frames(
+                self.root / name,
+                frames=self.frames,
+                fps=self.fps,
+                stride=self.stride,
+                place=place,
+                decoder=self.decoder,
+                max_pixels=self.max_pixels,
+            )
         except VideoError as error:
             return error
         with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
             torch.manual_seed(int(rng.integers(2**62)))
-            clip = self.transform(frames)  # (T, c, H, W)
-        return Clip(clip.transpose(0, 1).contiguous(), label, name)
-
-    def _read(self, name: str, place: float) -> torch.Tensor:
-        """The frames of one clip, uint8 (T, c, H, W)."""
-        path = str(self.root / name)
-        times = frame_times(path, max_pixels=self.max_pixels)
-        if self.fps is not None:
-            chosen = sample_fps(times, frames=self.frames, fps=self.fps, place=place)
-        else:
-            assert self.stride is not None
-            chosen = sample_stride(len(times), frames=self.frames, stride=self.stride, place=place)
-        return read_frames(path, chosen.tolist(), decoder=self.decoder, max_pixels=self.max_pixels)
-
-
-def _transform(
-    train: bool, size: int, mean: Sequence[float], std: Sequence[float], min_crop: float, flip: float
-) -> v2.Transform:
-    """uint8 (T, c, H, W) to normalised float32 (T, c, size, size); one random choice for the whole clip."""
-    bicubic = InterpolationMode.BICUBIC
-    cut: list[v2.Transform] = [v2.Resize(size, interpolation=bicubic, antialias=True), v2.CenterCrop(size)]
-    if train:
-        crop = v2.RandomResizedCrop(size, scale=(min_crop, 1.0), interpolation=bicubic, antialias=True)
-        cut = [crop, v2.RandomHorizontalFlip(flip)]
-    return v2.Compose([*cut, v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(mean), list(std))])
+            return Clip(self.transform(frames), label, name)

@@ -12,6 +12,7 @@ from hydra.errors import CompactHydraException
 
 from ssmvid.engine.checkpoint import CheckpointError
 from ssmvid.engine.step import NonFiniteLoss
+from ssmvid_kernels import BackendError
 
 
 def quiet_other_ranks() -> None:
@@ -33,5 +34,5 @@ def plain_refusals() -> Iterator[None]:
     """Let Hydra show what a user can mend as its message alone; HYDRA_FULL_ERROR=1 shows where it came from."""
     try:
         yield
-    except (ValueError, TypeError, OSError, ImportError, CheckpointError, NonFiniteLoss) as error:
+    except (ValueError, TypeError, OSError, ImportError, BackendError, CheckpointError, NonFiniteLoss) as error:
         raise CompactHydraException(str(error)) from error

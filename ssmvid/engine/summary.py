@@ -6,11 +6,12 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ssmvid.versions import installed
 
 PACKAGES = ("ssmvid", "torch", "timm", "accelerate", "torchmetrics", "hydra-core", "numba", "triton", "av")
 
@@ -19,7 +20,7 @@ def environment() -> dict[str, Any]:
     """Versions, device and commit: what someone needs to know to get the same numbers."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: installed(name) for name in PACKAGES},
         "device": gpu or f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "commit": _commit(),
     }
@@ -52,13 +53,6 @@ def draw_curves(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.set(xlabel="optimizer steps", ylabel=label)
         axes.grid(alpha=0.3)
     figure.savefig(folder / "curves.png", dpi=120)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:

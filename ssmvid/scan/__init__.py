@@ -1,6 +1,23 @@
 """What a path through a grid of tokens is: index arithmetic, no modules."""
 
-from ssmvid.scan.orders import ORDERS, Grid, ScanOrder
+from ssmvid.scan.blocks import padded_windows
+from ssmvid.scan.curves import CURVES
+from ssmvid.scan.grid import Grid
+from ssmvid.scan.naming import AXES
+from ssmvid.scan.orders import ORDERS, ScanOrder
 from ssmvid.scan.patterns import SCHEDULES, ScanPattern, patterns_by_layer
+from ssmvid.scan.plans import PATTERNS, ScanPlan
 
-__all__ = ["ORDERS", "SCHEDULES", "Grid", "ScanOrder", "ScanPattern", "patterns_by_layer"]
+__all__ = [
+    "AXES",
+    "CURVES",
+    "ORDERS",
+    "PATTERNS",
+    "SCHEDULES",
+    "Grid",
+    "ScanOrder",
+    "ScanPattern",
+    "ScanPlan",
+    "padded_windows",
+    "patterns_by_layer",
+]

@@ -5,78 +5,86 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import permutations, product
-from typing import NamedTuple
+from itertools import product
 
 import torch
 from torch import Tensor
 
+from ssmvid.scan.curves import CURVES
+from ssmvid.scan.grid import Grid
+from ssmvid.scan.naming import AXES, GRAMMAR, split_number, unknown_order
 from ssmvid_kernels.walk import Walk
-
-AXES = tuple("".join(axes) for axes in permutations("thw"))
-
-
-class Grid(NamedTuple):
-    """Tokens an axis. Token (t, h, w) is row `(t * grid.h + h) * grid.w + w` of a sequence."""
-
-    t: int
-    h: int
-    w: int
-
-    @property
-    def length(self) -> int:
-        """Tokens in all, l."""
-        return self.t * self.h * self.w
 
 
 @dataclass(frozen=True)
 class ScanOrder:
-    """One path: the axes from slowest to fastest, whether it snakes, whether it is walked backwards.
+    """One path: which axis is which, the curve over them, which axes are mirrored, and whether it is walked backwards.
 
-    `thw` reads frame after frame, row after row; `hwt` follows each pixel through time before it moves on.
-    `thw+snake` turns back at the end of each row and of each frame instead of jumping to the next one's start,
-    so that every step goes to a neighbour. `thw+rev` is `thw` from the last token to the first.
+    Spelt `AXES[+CURVE][+flip_t][+flip_h][+flip_w][+rev]`:
+
+    - `thw` reads frame after frame, row after row; `hwt` follows each pixel through time before it moves on.
+    - `thw+snake` turns back at the end of each row and of each frame instead of jumping to the next one's start.
+    - `thw+window2` reads 2 x 2 windows. Most curves run over the two faster axes, one slice of the slowest after
+      another: frame by frame for `thw` and `twh`. `snake`, `hilbert`, `morton`, `slicesN` and `randomN` run through the
+      whole grid; `snake2d`, `hilbert2d`, `morton2d` are the first three frame by frame.
+    - `twh+flip_w` mirrors the grid left to right before it reads column after column.
+    - `thw+rev` is `thw` from the last token to the first; `+rev` comes after everything else.
+
+    docs/scan-orders.md has a picture and the source of each.
 
     Args:
         axes: 't', 'h' and 'w' in any order, slowest first.
-        snake: turn back at the end of an axis.
+        curve: a name of `CURVES`, with its number where it takes one; '' for raster order.
+        flip: the mirrored axes, in the order 'thw'.
         reverse: walk the whole path from its end.
 
     Raises:
-        ValueError: the order is none of `ORDERS`; the message lists them.
+        ValueError: there is no such order; the message has the grammar and the nearest name.
 
     Source: thw and hwt: Li et al. 2024, arXiv:2403.06977, section 3.2; the other axes: Li et al. 2024 (Mamba-ND),
-        arXiv:2402.05892; snake: Yang et al. 2024 (PlainMamba), arXiv:2403.17695, here over three axes.
+        arXiv:2402.05892; flips: Liu et al. 2024 (VMamba), arXiv:2401.10166; curves: beside each.
     """
 
     axes: str
-    snake: bool = False
+    curve: str = ""
+    flip: str = ""
     reverse: bool = False
 
     def __post_init__(self) -> None:
-        if self.axes not in AXES:
-            raise _unknown(str(self))
+        if not GRAMMAR.fullmatch(str(self)):
+            raise unknown_order(str(self))
 
     @classmethod
     def parse(cls, name: str) -> ScanOrder:
-        """`'hwt+snake+rev'` -> `ScanOrder('hwt', snake=True, reverse=True)`; the inverse of `str`."""
-        if name not in ORDERS:
-            raise _unknown(name)
-        return ORDERS[name]
+        """`'twh+snake2d+flip_h+rev'` -> `ScanOrder('twh', 'snake2d', 'h', reverse=True)`; the inverse of `str`."""
+        match = GRAMMAR.fullmatch(name)
+        if match is None:
+            raise unknown_order(name)
+        flip = match["flips"].replace("+flip_", "")
+        return cls(match["axes"], match["curve"] or "", flip, match["rev"] is not None)
 
     def __str__(self) -> str:
-        return self.axes + "+snake" * self.snake + "+rev" * self.reverse
+        flips = "".join(f"+flip_{axis}" for axis in self.flip)
+        return self.axes + f"+{self.curve}" * bool(self.curve) + flips + "+rev" * self.reverse
 
     def indices(self, grid: Grid) -> Tensor:
         """The row of the token read at each step, int64 (l,): a permutation of range(l)."""
-        rows = torch.arange(grid.length).view(grid).permute(*("thw".index(axis) for axis in self.axes))
-        if self.snake:
-            rows = _fold(rows)
-        path = rows.flatten()
+        rows = torch.arange(grid.length).view(grid).flip(["thw".index(axis) for axis in self.flip])
+        rows = rows.permute(["thw".index(axis) for axis in self.axes])
+        if self.curve and grid.length:
+            name, number = split_number(self.curve)
+            path = rows.flatten()[CURVES[name].cells(rows.shape, number)]
+        else:
+            path = rows.flatten()
         return path.flip(0) if self.reverse else path
 
+    def inverse(self, grid: Grid) -> Tensor:
+        """The step that reads each row, int64 (l,): `y[inverse]` brings what was `x[indices]` back into rows."""
+        path = self.indices(grid)
+        return torch.empty_like(path).scatter_(0, path, torch.arange(grid.length))
+
     def walk(self, grid: Grid | Sequence[Grid], prefix: int = 0) -> Walk:
-        """The path as a kernel takes it: sizes and strides, or a table where it snakes or packs several clips.
+        """The path as a kernel takes it: sizes and strides, or a table where it is curved, mirrored or packs clips.
 
         Walks are cached: do not change their tables.
 
@@ -92,19 +100,9 @@ class ScanOrder:
         return _packed_walk(self, tuple(grid), prefix)
 
 
-def _fold(rows: Tensor) -> Tensor:
-    """Flip an axis in every second sweep over it: what ran (a0, a1, a2) in raster order becomes a snake."""
-    a0, a1, a2 = rows.shape
-    rows = rows.clone()
-    rows[1::2] = rows[1::2].flip(1)
-    lines = rows.reshape(a0 * a1, a2)
-    lines[1::2] = lines[1::2].flip(1)
-    return lines
-
-
 @lru_cache(maxsize=1024)
 def _walk(order: ScanOrder, grid: Grid, prefix: int) -> Walk:
-    if not order.snake:
+    if not order.curve and not order.flip:
         stride = {"t": grid.h * grid.w, "h": grid.w, "w": 1}
         s0, s1, s2 = (getattr(grid, axis) for axis in order.axes)
         r0, r1, r2 = (stride[axis] for axis in order.axes)
@@ -123,11 +121,11 @@ def _packed_walk(order: ScanOrder, grids: tuple[Grid, ...], prefix: int) -> Walk
     return Walk(table=torch.cat(tables), lengths=tuple(table.numel() for table in tables))
 
 
-def _unknown(name: str) -> ValueError:
-    return ValueError(f"unknown scan order {name!r}: expected one of {', '.join(ORDERS)}")
+def _without_flips() -> dict[str, ScanOrder]:
+    curves = ["", *(name + ("" if curve.number is None else str(curve.number)) for name, curve in CURVES.items())]
+    orders = [ScanOrder(axes, curve, reverse=rev) for axes, curve, rev in product(AXES, curves, (False, True))]
+    return {str(order): order for order in orders}
 
 
-ORDERS: dict[str, ScanOrder] = {}
-for _axes, _snake, _reverse in product(AXES, (False, True), (False, True)):
-    _order = ScanOrder(_axes, _snake, _reverse)
-    ORDERS[str(_order)] = _order
+# Every order without flips, by name; curves that take a number with that of the papers.
+ORDERS: dict[str, ScanOrder] = _without_flips()

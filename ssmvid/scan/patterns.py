@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
-from ssmvid.scan.orders import Grid, ScanOrder
+from ssmvid.scan.grid import Grid
+from ssmvid.scan.orders import ScanOrder
 from ssmvid_kernels.walk import Walk
 
 Merge = Literal["sum", "mean"]
@@ -35,15 +36,18 @@ class ScanPattern:
 
 
 class Schedule(Protocol):
-    """Which of `count` patterns layer `layer` takes."""
+    """Which of `count` patterns layer `layer` of `depth` takes."""
 
-    def __call__(self, layer: int, count: int) -> int: ...
+    def __call__(self, layer: int, depth: int, count: int) -> int: ...
 
 
 SCHEDULES: dict[str, Schedule] = {
-    "same": lambda layer, count: 0,
-    "alternate": lambda layer, count: layer % count,
+    "same": lambda layer, depth, count: 0,
+    "alternate": lambda layer, depth, count: layer % count,
+    "halves": lambda layer, depth, count: int(2 * layer >= depth),
 }
+# How many patterns a schedule takes, where that is fixed.
+_COUNTS = {"same": 1, "halves": 2}
 
 
 def patterns_by_layer(
@@ -53,21 +57,23 @@ def patterns_by_layer(
 
     Args:
         orders: the order names of one pattern, or of each of several patterns.
-        schedule: 'same' (one pattern, in every layer) or 'alternate' (the patterns in turn, layer by layer).
+        schedule: 'same' (one pattern, in every layer), 'alternate' (the patterns in turn, layer by layer) or 'halves'
+            (of two patterns the first in the first half of the layers, the second in the others).
         depth: layers.
         merge: how a pattern's outputs merge.
 
     Raises:
-        ValueError: an order or schedule is unknown, there is no pattern, or 'same' was given several.
+        ValueError: an order or schedule is unknown, or the schedule does not take so many patterns.
     """
     one = all(isinstance(names, str) for names in orders)
     lists = cast(Sequence[Sequence[str]], [orders] if one else orders)
     patterns = [ScanPattern.parse(names, merge) for names in lists if names]
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown scan schedule {schedule!r}: expected one of {', '.join(SCHEDULES)}")
-    if not patterns or (schedule == "same" and len(patterns) > 1):
+    expected = _COUNTS.get(schedule, max(1, len(patterns)))
+    if len(patterns) != expected:
         raise ValueError(
-            f"scan schedule {schedule!r}: expected {'one pattern' if schedule == 'same' else 'patterns'}, "
-            f"got {len(patterns)} in orders={orders!r}; several patterns go with schedule='alternate'"
+            f"scan schedule {schedule!r}: expected {expected} pattern{'s' * (expected > 1)}, got {len(patterns)} in "
+            f"orders={orders!r}; 'same' takes one pattern, 'halves' two, 'alternate' any number"
         )
-    return [patterns[SCHEDULES[schedule](layer, len(patterns))] for layer in range(depth)]
+    return [patterns[SCHEDULES[schedule](layer, depth, len(patterns))] for layer in range(depth)]

@@ -18,6 +18,7 @@ def all_errors(path, **limits):
     for read in (
         lambda: check_video(path, **limits),
         lambda: list(iter_frames(path, **limits)),
+        lambda: list(iter_frames(path, threads=2, **limits)),
         lambda: read_frames(path, range(len(frame_times(path, **limits))), **limits),
     ):
         with pytest.raises(VideoError) as caught:
@@ -230,8 +231,10 @@ def test_nothing_is_ever_fetched(tmp_path, server, good_mp4):
     lists = {
         "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\n{url}\n#EXT-X-ENDLIST\n",
         "concat": f"ffconcat version 1.0\nfile '{url}'\n",
-        "sdp": f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-        "dash": f"<MPD><Period><AdaptationSet><Representation><BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>",
+        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        f"m=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+        "dash": f"<MPD><Period><AdaptationSet><Representation><BaseURL>{url}</BaseURL></Representation>"
+        "</AdaptationSet></Period></MPD>",
         "rtsp": f"RTSPtext\nrtsp://127.0.0.1:{port}/\n",
         "ram": url,
     }
@@ -253,6 +256,13 @@ def test_nothing_is_ever_fetched(tmp_path, server, good_mp4):
     assert knocks == []
 
 
+def frames_or_kind(path):
+    try:
+        return check_video(path)
+    except VideoError as error:
+        return error.kind
+
+
 def test_an_mp4_cannot_name_another_file(tmp_path, good_mp4, server):
     port, knocks = server
     data = good_mp4.read_bytes()
@@ -267,12 +277,8 @@ def test_an_mp4_cannot_name_another_file(tmp_path, good_mp4, server):
             size = int.from_bytes(changed[place : place + 4], "big") + len(box) - 12
             changed[place : place + 4] = size.to_bytes(4, "big")
         path.write_bytes(changed)
-        try:
-            numbers = check_video(path)
-        except VideoError as error:
-            assert error.kind in ("corrupt", "truncated", "empty")
-        else:
-            assert numbers == 30  # read from this file, not from the one it names
+        # 30 frames: read from this file, not from the one it names
+        assert frames_or_kind(path) in (30, "corrupt", "truncated", "empty")
     assert knocks == []
 
 

@@ -1,5 +1,7 @@
 """Good videos: every frame is the right one, at the right time, the right way up, however it is reached."""
 
+import gc
+
 import av
 import numpy as np
 import pytest
@@ -46,6 +48,23 @@ def test_frame_i_is_frame_i(tmp_path, write_video, numbers, name):
     times = frame_times(path)
     np.testing.assert_allclose(times, np.arange(30) / 30, atol=1.1e-3)
     np.testing.assert_allclose([time for _, time in streamed], times, atol=1e-9)
+
+
+def frames_in_memory():
+    return sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
+
+
+def test_a_decoded_frame_is_let_go_at_once(good_mp4):
+    """Not when the garbage collector comes by: a hundred frames of a large video are a gigabyte."""
+    gc.collect()
+    gc.disable()
+    try:
+        alive = [frames_in_memory() for index, _ in enumerate(iter_frames(good_mp4)) if index % 10 == 9]
+        assert max(alive) <= 4  # the first, the one shown and the one after it, the decoder's own
+        read_frames(good_mp4, range(30))
+        assert frames_in_memory() <= alive[-1] + 2
+    finally:
+        gc.enable()
 
 
 def test_variable_rate_and_start_offset_are_in_the_times(tmp_path, write_video, numbers):

@@ -170,9 +170,9 @@ def test_lists(tmp_path):
 
 
 def test_layouts_that_are_none(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"root must be a folder.*set data.root=DIR"):
+    with pytest.raises(FileNotFoundError, match=r"root must be a folder.*set data\.root=DIR"):
         read_index(tmp_path / "no", "train")
-    with pytest.raises(ValueError, match="holds no videos: expected train.csv"):
+    with pytest.raises(ValueError, match=r"holds no videos: expected train\.csv"):
         read_index(tmp_path, "train")
     with pytest.raises(ValueError, match="split must be one of"):
         read_index(tmp_path, "test")

@@ -68,7 +68,7 @@ def test_one_crop_for_the_whole_clip(root):
     videos = VideoFolder(root, split="train", frames=6, stride=1, flip=0.5, **PLAIN)
     still = torch.randint(256, (1, 3, 48, 64), dtype=torch.uint8).repeat(6, 1, 1, 1)
     clips = [videos.transform(still) for _ in range(8)]
-    assert all(torch.equal(clip, clip[:1].expand_as(clip)) for clip in clips)
+    assert all(torch.equal(clip, clip[:, :1].expand_as(clip)) for clip in clips)
     assert not torch.equal(clips[0], clips[1])
 
 

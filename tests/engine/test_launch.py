@@ -6,11 +6,13 @@ import pytest
 from hydra.errors import CompactHydraException
 
 from ssmvid.engine import CheckpointError, plain_refusals
+from ssmvid_kernels import BackendError
 
 ROOT = Path(__file__).parents[2]
+REFUSALS = [ValueError("got 3, expected 4"), CheckpointError("damaged"), BackendError("needs a GPU")]
 
 
-@pytest.mark.parametrize("error", [ValueError("got 3, expected 4"), CheckpointError("damaged"), FileNotFoundError("x")])
+@pytest.mark.parametrize("error", REFUSALS)
 def test_what_a_user_can_mend_reaches_hydra_as_its_message(error):
     with pytest.raises(CompactHydraException, match=str(error)) as caught, plain_refusals():
         raise error

@@ -24,14 +24,7 @@ def test_every_kernel_keeps_to_its_budget():
 def test_the_budget_holds_every_op_and_target():
     kernels = json.loads(BUDGET.read_text())["kernels"]
     assert {name.split()[0] for name in kernels} == set(find_ops())
-    assert {name.split()[-1].rsplit("_")[-1] for name in kernels} == {"forward", "backward"}
     assert all(targets.keys() == set(TARGETS) for targets in kernels.values())
-
-
-def test_no_kernel_spills():
-    kernels = json.loads(BUDGET.read_text())["kernels"]
-    spilling = [(name, target) for name, targets in kernels.items() for target in targets if targets[target]["spill"]]
-    assert spilling == []
 
 
 def test_a_figure_at_its_budget_is_no_breach():

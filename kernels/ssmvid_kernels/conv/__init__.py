@@ -67,7 +67,7 @@ def causal_conv1d(
     Raises:
         ValueError: a shape or device does not fit; the message names the argument, got and expected.
         TypeError: a tensor is not floating point.
-        RuntimeError: an explicit `backend` cannot run here; the message lists every reason.
+        BackendError: an explicit `backend` cannot run here; the message lists every reason.
 
     Source: the convolution before the scan of Gu & Dao 2023, arXiv:2312.00752, section 3.4.
     """
@@ -108,7 +108,7 @@ def causal_conv1d_step(
         `Conv(y, h)`: y as x, h (b, d, width - 1).
 
     Raises:
-        ValueError, TypeError, RuntimeError: as `causal_conv1d`.
+        ValueError, TypeError, BackendError: as `causal_conv1d`.
     """
     one = x.dim() == 2
     y, after = causal_conv1d(x.unsqueeze(1) if one else x, weight, bias, activation=activation, h0=h, backend=backend)

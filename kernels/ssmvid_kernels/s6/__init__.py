@@ -78,7 +78,7 @@ def selective_scan(
     Raises:
         ValueError: a shape or device does not fit; the message names the argument, got and expected.
         TypeError: a tensor is not floating point.
-        RuntimeError: an explicit `backend` cannot run here; the message lists every reason.
+        BackendError: an explicit `backend` cannot run here; the message lists every reason.
 
     Source: Gu & Dao 2023, arXiv:2312.00752, algorithm 2; several paths a block: Liu et al. 2024, arXiv:2401.10166.
     """
@@ -134,7 +134,7 @@ def selective_scan_step(
         `Scan(y, h)`: y as x, h (b, d, n).
 
     Raises:
-        ValueError, TypeError, RuntimeError: as `selective_scan`.
+        ValueError, TypeError, BackendError: as `selective_scan`.
     """
     one = x.dim() == 2
     step = lambda tensor: tensor.unsqueeze(1) if one and tensor is not None else tensor

@@ -1,0 +1,198 @@
+"""One torch operator a fused backend: schema, fake tensors and autograd, shared by the CPU and the Triton kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Forward(Protocol):
+    """Fills y, h and, unless it is None, `states`: the state before every chunk of `chunk` steps.
+
+    y (b, l, heads, p) summed over k, or (b, k, l, heads, p); h (s, k, heads, p, n). `states` is
+    (b, k, l // chunk + s // b, heads * p * n), in the implementation's own order within a chunk:
+    chunk j of clip c of its row, which starts at `start`, stands at index start // chunk + c + j.
+    """
+
+    def __call__(
+        self,
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        dt_bias: Tensor | None,
+        h0: Tensor | None,
+        paths: Tensor | None,
+        cu_seqlens: Tensor | None,
+        dt_softplus: bool,
+        dt_limit: Sequence[float] | None,
+        chunk: int,
+        y: Tensor,
+        h: Tensor,
+        states: Tensor | None,
+    ) -> None: ...
+
+
+class Backward(Protocol):
+    """Gradients of (x, dt, A, B, C, D, dt_bias, h0) for those of y and h; None for an argument that is None.
+
+    `states` has no elements where the implementation keeps none.
+    """
+
+    def __call__(
+        self,
+        dy: Tensor,
+        dh: Tensor,
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        dt_bias: Tensor | None,
+        h0: Tensor | None,
+        paths: Tensor | None,
+        cu_seqlens: Tensor | None,
+        dt_softplus: bool,
+        dt_limit: Sequence[float] | None,
+        chunk: int,
+        states: Tensor,
+    ) -> tuple[Tensor | None, ...]: ...
+
+
+class ScanOp(Protocol):
+    """What `define` returns: an implementation in the form `ssd_scan` calls."""
+
+    def __call__(
+        self,
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        dt_bias: Tensor | None,
+        h0: Tensor | None,
+        paths: Tensor | None,
+        cu_seqlens: Tensor | None,
+        *,
+        dt_softplus: bool,
+        dt_limit: tuple[float, float] | None,
+        summed: bool,
+        chunk: int | None,
+    ) -> tuple[Tensor, Tensor]: ...
+
+
+def define(
+    name: str, forward: Forward, backward: Backward, default_chunk: Callable[[torch.dtype], int], keeps_states: bool
+) -> ScanOp:
+    """Register `ssmvid::{name}` and its backward with torch, and return it as an implementation.
+
+    Args:
+        name: of the operator.
+        forward, backward: the launchers.
+        default_chunk: steps computed together where the caller does not say, for the dtype of x.
+        keeps_states: whether the backward wants the states before each chunk, or computes them again.
+    """
+
+    def allocate(
+        x: Tensor, dt: Tensor, B: Tensor, cu_seqlens: Tensor | None, chunk: int, summed: bool, save: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        (b, k, l, heads), p, n = dt.shape, x.shape[-1], B.shape[-1]
+        clips = 1 if cu_seqlens is None else cu_seqlens.shape[0] - 1
+        state_dtype = torch.promote_types(x.dtype, torch.float32)
+        y = x.new_empty((b, l, heads, p) if summed else (b, k, l, heads, p))
+        h = x.new_empty((b * clips, k, heads, p, n), dtype=state_dtype)
+        kept = (b, k, l // chunk + clips, heads * p * n) if save and keeps_states else (0,)
+        return y, h, x.new_empty(kept, dtype=state_dtype)
+
+    @torch.library.custom_op(f"ssmvid::{name}", mutates_args=())
+    def scan(
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        dt_bias: Tensor | None,
+        h0: Tensor | None,
+        paths: Tensor | None,
+        cu_seqlens: Tensor | None,
+        dt_softplus: bool,
+        dt_limit: Sequence[float] | None,
+        chunk: int,
+        summed: bool,
+        save: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, h, states = allocate(x, dt, B, cu_seqlens, chunk, summed, save)
+        options = (paths, cu_seqlens, dt_softplus, dt_limit, chunk)
+        forward(x, dt, A, B, C, D, dt_bias, h0, *options, y, h, states if states.dim() > 1 else None)
+        return y, h, states
+
+    @scan.register_fake
+    def _(x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, dt_softplus, dt_limit, chunk, summed, save):  # type: ignore[no-untyped-def]
+        return allocate(x, dt, B, cu_seqlens, chunk, summed, save)
+
+    @torch.library.custom_op(f"ssmvid::{name}_backward", mutates_args=())
+    def scan_backward(
+        dy: Tensor,
+        dh: Tensor,
+        x: Tensor,
+        dt: Tensor,
+        A: Tensor,
+        B: Tensor,
+        C: Tensor,
+        D: Tensor | None,
+        dt_bias: Tensor | None,
+        h0: Tensor | None,
+        paths: Tensor | None,
+        cu_seqlens: Tensor | None,
+        dt_softplus: bool,
+        dt_limit: Sequence[float] | None,
+        chunk: int,
+        states: Tensor,
+    ) -> list[Tensor]:
+        inputs = (x, dt, A, B, C, D, dt_bias, h0)
+        with torch.autocast(x.device.type, enabled=False):
+            grads = backward(dy, dh, *inputs, paths, cu_seqlens, dt_softplus, dt_limit, chunk, states)
+        return [
+            grad.to(tensor.dtype).contiguous() if grad is not None and tensor is not None else x.new_empty(0)
+            for grad, tensor in zip(grads, inputs)
+        ]
+
+    @scan_backward.register_fake
+    def _(dy, dh, x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *options):  # type: ignore[no-untyped-def]
+        inputs = (x, dt, A, B, C, D, dt_bias, h0)
+        return [x.new_empty(0) if t is None else t.new_empty(t.shape) for t in inputs]
+
+    def keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
+        tensors, ctx.options = inputs[:10], inputs[10:13]
+        ctx.set_materialize_grads(False)  # or zeros would be made for the states
+        ctx.like = [(t.shape, t.dtype) for t in output[:2]]
+        ctx.save_for_backward(*tensors, output[2])
+
+    def differentiate(ctx, dy, dh, _):  # type: ignore[no-untyped-def]
+        *tensors, states = ctx.saved_tensors
+        dy, dh = (
+            tensors[0].new_zeros(shape, dtype=dtype) if grad is None else grad
+            for grad, (shape, dtype) in zip((dy, dh), ctx.like)
+        )
+        grads = scan_backward(dy, dh, *tensors, *ctx.options, states)
+        grads = [None if tensor is None else grad for tensor, grad in zip(tensors[:8], grads)]
+        return (*grads, *[None] * 7)
+
+    scan.register_autograd(differentiate, setup_context=keep)
+
+    def implementation(x, dt, A, B, C, D, dt_bias, h0, *indices, dt_softplus, dt_limit, summed, chunk):  # type: ignore[no-untyped-def]
+        floats = (x, dt, A, B, C, D, dt_bias, h0)
+        save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in floats)
+        limit = None if dt_limit is None else [float(bound) for bound in dt_limit]
+        y, h, _ = scan(*floats, *indices, dt_softplus, limit, chunk or default_chunk(x.dtype), summed, save)
+        return y, h
+
+    return implementation
