@@ -13,7 +13,7 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 @triton.jit
 def softplus(v):  # type: ignore[no-untyped-def]
     """log(1 + exp(v)), v itself above 20 (as torch), and its derivative."""
-    e = tl.exp(tl.where(v > 20.0, 20.0, v))  # not minimum: on a GPU that hides a NaN
+    e = tl.exp(tl.minimum(v, 20.0, propagate_nan=tl.PropagateNan.ALL))
     u = 1.0 + e
     # log(u) alone loses a small e; scaled by e / (u - 1), what was rounded away in u comes back (Kahan's log1p).
     log1p = tl.where(u == 1.0, e, tl.log(u) * (e / tl.where(u == 1.0, 1.0, u - 1.0)))
