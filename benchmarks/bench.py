@@ -85,8 +85,8 @@ def main(cfg: DictConfig) -> None:
                     f"  {base / median:6.1f}x",
                     flush=True,
                 )
-    if cfg.results:
-        save(rows, Path(cfg.results), cfg.device)
+    if cfg.out:
+        save(rows, Path(cfg.out), cfg.device)
 
 
 def implementations(op: dict[str, Any], device: str, names: list[str]) -> dict[str, Callable[..., Any]]:
