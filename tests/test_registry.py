@@ -11,7 +11,7 @@ OURS = ["videomamba_base", "videomamba_middle", "videomamba_small", "videomamba_
 def test_only_our_models_are_listed():
     assert set(OURS) <= set(list_models())
     assert "vit_tiny_patch16_224" not in list_models()
-    assert list_models("*tiny") == ["videomamba_tiny"]
+    assert list_models("videomamba_t*") == ["videomamba_tiny"]
     assert list_models("nothing*") == []
 
 
@@ -43,9 +43,9 @@ def test_unknown_option_is_refused_with_a_suggestion(create, name):
 @pytest.mark.parametrize("name", list_models())
 def test_every_model_says_where_its_weights_come_from(name):
     cfg = timm.get_pretrained_cfg(name)
-    assert cfg.license == "apache-2.0"
-    assert cfg.hf_hub_id == "OpenGVLab/VideoMamba"
+    assert cfg.license
     assert cfg.origin_url.startswith("https://github.com/")
+    assert cfg.paper_ids.startswith("arXiv:")
     assert len(cfg.mean) == len(cfg.std) == 3
 
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ssmvid.layers import resize_spatial, resize_temporal
-from ssmvid.scan import Grid
+from ssmvid.backbones.base import Backbone
 
 # Where training scripts put the weights in a file, and what they put before a key.
 WRAPPERS = ("model", "module", "state_dict")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
 HEAD = "head."
-
-
-class Backbone(Protocol):
-    """What this module asks of a backbone: the grid its position tables were made for."""
-
-    grid: Grid
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = ...) -> Any: ...
 
 
 def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False) -> None:
@@ -79,7 +68,7 @@ def fit_state_dict(state: Mapping[str, Any], model: Backbone, *, new_head: bool 
     """A checkpoint's weights under the model's keys and in its shapes.
 
     Args:
-        state: as read from a file: wrapped or flat, prefixed or not.
+        state: as read from a file: wrapped or flat, prefixed or not, under the released keys or the model's.
         model: the backbone it is for.
         new_head: drop the classifier.
 
@@ -87,10 +76,11 @@ def fit_state_dict(state: Mapping[str, Any], model: Backbone, *, new_head: bool 
         ValueError: it does not fit; the message lists every missing, unexpected and mis-shaped key.
     """
     own = {key: value for key, value in model.state_dict().items() if not (new_head and key.startswith(HEAD))}
-    weights = {key: value for key, value in _unwrap(state).items() if not (new_head and key.startswith(HEAD))}
+    official = model.from_official(_unwrap(state))
+    weights = {key: value for key, value in official.items() if not (new_head and key.startswith(HEAD))}
     for key, table in weights.items():
         if key in own and table.shape != own[key].shape and table.shape[-1] == own[key].shape[-1]:
-            weights[key] = _resize(key, table, model.grid)
+            weights[key] = model.resize_table(key, table)
     misfits = [f"missing     {key} {tuple(own[key].shape)}" for key in own if key not in weights]
     misfits += [f"unexpected  {key} {tuple(weights[key].shape)}" for key in weights if key not in own]
     misfits += [
@@ -117,17 +107,3 @@ def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
         if all(key.startswith(prefix) for key in state):
             return _unwrap({key.removeprefix(prefix): value for key, value in state.items()})
     return dict(state)
-
-
-def _resize(key: str, table: Tensor, grid: Grid) -> Tensor:
-    if key == "temporal_pos_embedding":
-        return resize_temporal(table, grid.t)
-    if key == "pos_embed":
-        side = math.isqrt(table.shape[1] - 1)
-        if side * side != table.shape[1] - 1:
-            raise ValueError(
-                f"pos_embed holds {table.shape[1] - 1} positions beside the class token's, not those of a square: "
-                "its rows and columns are unknown. Load it into a model of its own img_size"
-            )
-        return resize_spatial(table, (side, side), grid[1:])
-    return table
