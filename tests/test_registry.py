@@ -36,7 +36,7 @@ def test_unknown_model_suggests_the_nearest():
 def test_unknown_option_is_refused_with_a_suggestion(create, name):
     with pytest.raises(TypeError, match=f"{name}: unknown option 'num_frame': did you mean num_frames"):
         create(name, num_frame=4)
-    with pytest.raises(TypeError, match=r"unknown option 'zzz': expected one of .*orders"):
+    with pytest.raises(TypeError, match=r"unknown option 'zzz': expected one of .*num_frames"):
         create(name, zzz=4)
 
 

@@ -5,12 +5,14 @@ from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.checkpoint import load_checkpoint
 from ssmvid.backbones.mambareg import MambaReg
 from ssmvid.backbones.videomamba import VideoMamba
+from ssmvid.backbones.videomamba_pretrain import VideoMambaPretrain
 from ssmvid.backbones.vim import Vim
 
 __all__ = [
     "Backbone",
     "MambaReg",
     "VideoMamba",
+    "VideoMambaPretrain",
     "Vim",
     "load_checkpoint",
     "mambareg_variants",

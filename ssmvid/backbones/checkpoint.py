@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ssmvid.backbones.base import Backbone
+from ssmvid.backbones.inflate import inflate
 
 # Where training scripts put the weights in a file, and what they put before a key.
 WRAPPERS = ("model", "module", "state_dict")
@@ -20,7 +21,7 @@ PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
 HEAD = "head."
 
 
-def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False) -> None:
+def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False, from_image: bool = False) -> None:
     """Load a checkpoint file into a backbone; nothing is changed unless all of it fits.
 
     Position tables of another length are resized to the model's grid: spatial ones from a square, as a table does
@@ -31,6 +32,7 @@ def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False
         path: a .safetensors file, or a .pth, .pt or .bin file of `torch.save`; the weights may lie under
             'model', 'module' or 'state_dict', their keys may carry one of `PREFIXES`.
         new_head: leave the classifier as the model has it, whatever the file holds.
+        from_image: the file holds an image model, `model` is a video model of its family: see `inflate`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -38,7 +40,7 @@ def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False
             unexpected and mis-shaped key.
     """
     try:
-        state = fit_state_dict(read_state_dict(path), model, new_head=new_head)
+        state = fit_state_dict(read_state_dict(path), model, new_head=new_head, from_image=from_image)
     except ValueError as error:
         raise ValueError(f"checkpoint {path}: {error}") from error
     model.load_state_dict(state, strict=not new_head)
@@ -64,20 +66,25 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     raise ValueError(f"expected a .safetensors, .pth, .pt or .bin file, got {path.suffix!r}")
 
 
-def fit_state_dict(state: Mapping[str, Any], model: Backbone, *, new_head: bool = False) -> dict[str, Tensor]:
+def fit_state_dict(
+    state: Mapping[str, Any], model: Backbone, *, new_head: bool = False, from_image: bool = False
+) -> dict[str, Tensor]:
     """A checkpoint's weights under the model's keys and in its shapes.
 
     Args:
         state: as read from a file: wrapped or flat, prefixed or not, under the released keys or the model's.
         model: the backbone it is for.
         new_head: drop the classifier.
+        from_image: inflate an image model's weights.
 
     Raises:
         ValueError: it does not fit; the message lists every missing, unexpected and mis-shaped key.
     """
     own = {key: value for key, value in model.state_dict().items() if not (new_head and key.startswith(HEAD))}
-    official = model.from_official(_unwrap(state))
-    weights = {key: value for key, value in official.items() if not (new_head and key.startswith(HEAD))}
+    whole = model.from_official(_unwrap(state))
+    if from_image:
+        whole = inflate(whole, model)
+    weights = {key: value for key, value in whole.items() if not (new_head and key.startswith(HEAD))}
     for key, table in weights.items():
         if key in own and table.shape != own[key].shape and table.shape[-1] == own[key].shape[-1]:
             weights[key] = model.resize_table(key, table)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
 
 from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.mixers import Mamba
@@ -65,3 +67,11 @@ class VideoMamba(Isotropic):
             drop_rate=drop_rate,
             drop_path_rate=drop_path_rate,
         )
+
+    @staticmethod
+    def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of a masked-pretraining checkpoint the encoder, its final norm under the name it has here."""
+        if not any(key.startswith("clip_decoder.") for key in state):
+            return dict(state)
+        encoder = {key: value for key, value in state.items() if not key.startswith("clip_decoder.")}
+        return {"norm_f.weight" if key == "norm.weight" else key: value for key, value in encoder.items()}

@@ -66,3 +66,15 @@ def resize_temporal(table: Tensor, frames: int) -> Tensor:
         return table
     resized = F.interpolate(table.float().mT, size=frames, mode="linear", align_corners=False)
     return resized.mT.to(table.dtype)
+
+
+def sincos_table(length: int, dim: int, *, device: torch.device | None = None) -> Tensor:
+    """The fixed table of sines and cosines, fp32 (1, length, dim).
+
+    Channel 2i of row l is sin(l / 10000^(2i / dim)), channel 2i + 1 its cosine.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
+    """
+    channel = torch.arange(dim, device=device, dtype=torch.float64)
+    angle = torch.arange(length, device=device)[:, None] / 10000 ** (2 * (channel // 2) / dim)
+    return torch.where(channel % 2 == 0, angle.sin(), angle.cos()).float().unsqueeze(0)
