@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssmvid.backbones.protocol import VideoBackbone
+from ssmvid.backbones.base import Backbone
 from ssmvid.data import iter_frames
 
 SUFFIX = ".safetensors"
@@ -29,7 +29,7 @@ class ClipTokens(NamedTuple):
 
 
 def iter_tokens(
-    model: VideoBackbone,
+    model: Backbone,
     path: str | Path,
     *,
     fps: float,
@@ -60,7 +60,7 @@ def iter_tokens(
     return _encoded(model, clips, step)  # apart, so that a refusal comes with the call
 
 
-def _encoded(model: VideoBackbone, clips: Iterable[tuple[Tensor, Tensor]], step: int) -> Iterator[ClipTokens]:
+def _encoded(model: Backbone, clips: Iterable[tuple[Tensor, Tensor]], step: int) -> Iterator[ClipTokens]:
     weight = next(model.parameters())
     for clip, times in clips:
         with torch.inference_mode():
