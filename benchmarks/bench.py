@@ -4,8 +4,8 @@ python benchmarks/bench.py                                  # selective_scan on 
 python benchmarks/bench.py op=conv passes=[fwd]
 python benchmarks/bench.py device=cuda dtype=bfloat16
 
-A row is written only for an implementation whose result on that very shape is right: within 3 times the peer's own
-rounding of the float64 answer.
+A row is written only for an implementation whose result on that very shape is right: within 3 times the reference's
+own rounding of the float64 answer.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main(cfg: DictConfig) -> None:
         case = op["cases"].SPEED[name]
         inputs = op["cases"].make_inputs(case, getattr(torch, cfg.dtype))
         tensors = {key: inputs[key].detach().to(cfg.device).requires_grad_() for key in op["tensors"]}
-        runs = implementations(op, cfg.device)
+        runs = implementations(op, cfg.device, cfg.backends)
         for which in cfg.passes:
             exact = reference(op, tensors, which)
             base = None
@@ -85,30 +85,30 @@ def main(cfg: DictConfig) -> None:
                     f"  {base / median:6.1f}x",
                     flush=True,
                 )
-    if cfg.results:
-        save(rows, Path(cfg.results), cfg.device)
+    if cfg.out:
+        save(rows, Path(cfg.out), cfg.device)
 
 
-def implementations(op: dict[str, Any], device: str) -> dict[str, Callable[..., Any]]:
-    """The peer first, then every implementation of ours that can run on `device`."""
+def implementations(op: dict[str, Any], device: str, names: list[str]) -> dict[str, Callable[..., Any]]:
+    """The peer first, then every implementation of ours in `names` that can run on `device`."""
     name, peer, options = op["peer"]
     runs = {name: partial(peer, **options)}
-    for backend in ("reference", "torch", "cpu", "triton"):
+    for backend in names:
         if not backends.why_not(backend, torch.device(device)):
             runs[backend] = partial(op["op"], backend=backend, **op["options"])
     return runs
 
 
 def reference(op: dict[str, Any], tensors: Tensors, which: str) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """For each output of the peer, the peer's own and the float64 answer."""
-    _, peer, options = op["peer"]
+    """For each output, the reference in the dtype measured and in float64."""
+    run = partial(op["op"], backend="reference", **op["options"])
     doubles = {name: tensor.detach().double().requires_grad_() for name, tensor in tensors.items()}
-    exact, plain = results(peer, doubles, which, options), results(peer, tensors, which, options)
+    exact, plain = results(run, doubles, which), results(run, tensors, which)
     return {name: (plain[name], exact[name]) for name in exact}
 
 
-def results(run: Callable[..., Any], tensors: Tensors, which: str, options: dict[str, Any]) -> Tensors:
-    only_y = lambda **tensors: (run(**tensors, **options)[0],)
+def results(run: Callable[..., Any], tensors: Tensors, which: str) -> Tensors:
+    only_y = lambda **tensors: (run(**tensors)[0],)
     if which == "fwd":
         with torch.no_grad():
             return {"y": only_y(**tensors)[0]}
@@ -120,7 +120,7 @@ def check(
 ) -> None:
     if name == op["peer"][0]:
         return
-    got = results(run, tensors, which, {})
+    got = results(run, tensors, which)
     for output, (plain, right) in exact.items():
         assert_as_exact(f"{name} {output}", got[output], plain, right)
 

@@ -43,9 +43,9 @@ def main(cfg: DictConfig) -> None:
             continue
         assert_as_exact(backend, tokens_of(model, clip, backend), plain, exact)
         rows.append(row(backend, model, clip, backend, cfg))
-    if cfg.results:
+    if cfg.out:
         fixed = shape | {"pass": "fwd", "dtype": cfg.dtype, "threads": cfg.threads}
-        save([fixed | timed for timed in rows], Path(cfg.results), cfg.device)
+        save([fixed | timed for timed in rows], Path(cfg.out), cfg.device)
 
 
 class JointAttention(nn.Module):

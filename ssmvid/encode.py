@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssmvid.backbones.protocol import VideoBackbone
+from ssmvid.backbones.base import Backbone
 from ssmvid.data import iter_frames
 
 SUFFIX = ".safetensors"
@@ -28,7 +29,7 @@ class ClipTokens(NamedTuple):
 
 
 def iter_tokens(
-    model: VideoBackbone,
+    model: Backbone,
     path: str | Path,
     *,
     fps: float,
@@ -59,7 +60,7 @@ def iter_tokens(
     return _encoded(model, clips, step)  # apart, so that a refusal comes with the call
 
 
-def _encoded(model: VideoBackbone, clips: Iterable[tuple[Tensor, Tensor]], step: int) -> Iterator[ClipTokens]:
+def _encoded(model: Backbone, clips: Iterable[tuple[Tensor, Tensor]], step: int) -> Iterator[ClipTokens]:
     weight = next(model.parameters())
     for clip, times in clips:
         with torch.inference_mode():
@@ -127,16 +128,17 @@ def write_tokens(clips: Iterable[ClipTokens], out: str | Path, metadata: Mapping
         with open(partial, "wb") as file:
             file.seek(room)
             shape: tuple[int, ...] = ()
-            times: list[Tensor] = []
+            # Not a tensor a clip: small blocks that stay would break up the memory in which clips come and go.
+            times = array("f")
             for tokens, clip_times in clips:
                 if shape and tokens.shape[1:] != shape[1:]:
                     raise ValueError(f"encode: a clip has tokens {tuple(tokens.shape)}, those before it {shape}")
                 shape = (len(tokens) + (shape[0] if shape else 0), *tokens.shape[1:])
                 file.write(_bytes(tokens))
-                times.append(clip_times)
+                times.extend(clip_times.tolist())
             if not shape:
                 raise ValueError("encode: there is no clip to write")
-            file.write(_bytes(torch.cat(times)))
+            file.write(times.tobytes())
             file.seek(0)
             file.write(_header(shape, metadata, room))
             file.flush()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Any, cast
+from typing import Any
 
 import timm
 from timm.models import is_model, model_entrypoint
 from torch import nn
 
 import ssmvid.backbones  # noqa: F401  registers the models
+from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.build import suggest
-from ssmvid.backbones.protocol import VideoBackbone
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
@@ -36,7 +36,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     return timm.create_model(name, **options)
 
 
-def create_backbone(name: str, **options: Any) -> VideoBackbone:
+def create_backbone(name: str, **options: Any) -> Backbone:
     """`create_model` for code that needs tokens: a model of timm's that gives none is refused.
 
     Raises:
@@ -44,9 +44,9 @@ def create_backbone(name: str, **options: Any) -> VideoBackbone:
         TypeError: an option is unknown.
     """
     model = create_model(name, **options)
-    if not hasattr(model, "forward_tokens"):
+    if not isinstance(model, Backbone):
         raise ValueError(f"{name!r} is no video backbone: it has no forward_tokens; take one of ssmvid.list_models()")
-    return cast(VideoBackbone, model)
+    return model
 
 
 def list_models(pattern: str = "*") -> list[str]:

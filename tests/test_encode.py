@@ -85,8 +85,8 @@ def test_a_writer_holds_one_clip(tmp_path):
 
     def watched():
         for clip in tokens_of(*[2] * 20):
-            alive.add(clip.tokens)
-            assert len(alive) <= 2
+            alive.update(clip)
+            assert len(alive) <= 4  # tokens and times of the clip that was written and of this one
             yield clip
 
     assert write_tokens(watched(), tmp_path / "a.safetensors", {}) == (40, 2, 3, 5)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -79,7 +79,7 @@ def device_of(backend: str) -> str:
 @contextmanager
 def poisoned_empty() -> Iterator[None]:
     """Uninitialised memory is NaN inside: an output a kernel forgets to write is seen."""
-    with pytest.MonkeyPatch.context() as patch:
+    with ExitStack() as stack:
         for owner, name in ((torch, "empty"), (torch, "empty_like"), (Tensor, "new_empty")):
             make = getattr(owner, name)
 
@@ -87,5 +87,5 @@ def poisoned_empty() -> Iterator[None]:
                 tensor = _make(*args, **kwargs)
                 return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
 
-            patch.setattr(owner, name, poisoned)
+            stack.enter_context(patch.object(owner, name, poisoned))
         yield

@@ -1,7 +1,21 @@
 """Backbones: clip -> tokens and grid. Importing this registers them with timm."""
 
-from ssmvid.backbones import videomamba_variants
+from ssmvid.backbones import mambareg_variants, videomamba_variants, vim_variants
+from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.checkpoint import load_checkpoint
+from ssmvid.backbones.mambareg import MambaReg
 from ssmvid.backbones.videomamba import VideoMamba
+from ssmvid.backbones.videomamba_pretrain import VideoMambaPretrain
+from ssmvid.backbones.vim import Vim
 
-__all__ = ["VideoMamba", "load_checkpoint", "videomamba_variants"]
+__all__ = [
+    "Backbone",
+    "MambaReg",
+    "VideoMamba",
+    "VideoMambaPretrain",
+    "Vim",
+    "load_checkpoint",
+    "mambareg_variants",
+    "videomamba_variants",
+    "vim_variants",
+]

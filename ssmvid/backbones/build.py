@@ -49,6 +49,8 @@ def build(model_class: type[nn.Module], name: str, options: dict[str, Any]) -> n
         name,
         **{"pretrained": False} | options,
         pretrained_filter_fn=_fit_pretrained,
+        # timm hands every class the configuration's number of classes; one without a classifier has no use for it.
+        kwargs_filter=() if "num_classes" in known else ("num_classes",),
         feature_cfg={"out_indices": 1, "feature_cls": "getter"},
     )
 

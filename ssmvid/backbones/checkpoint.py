@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ssmvid.layers import resize_spatial, resize_temporal
-from ssmvid.scan import Grid
+from ssmvid.backbones.base import Backbone
+from ssmvid.backbones.inflate import inflate
 
 # Where training scripts put the weights in a file, and what they put before a key.
 WRAPPERS = ("model", "module", "state_dict")
@@ -22,16 +21,7 @@ PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
 HEAD = "head."
 
 
-class Backbone(Protocol):
-    """What this module asks of a backbone: the grid its position tables were made for."""
-
-    grid: Grid
-
-    def state_dict(self) -> dict[str, Tensor]: ...
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = ...) -> Any: ...
-
-
-def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False) -> None:
+def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False, from_image: bool = False) -> None:
     """Load a checkpoint file into a backbone; nothing is changed unless all of it fits.
 
     Position tables of another length are resized to the model's grid: spatial ones from a square, as a table does
@@ -42,6 +32,7 @@ def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False
         path: a .safetensors file, or a .pth, .pt or .bin file of `torch.save`; the weights may lie under
             'model', 'module' or 'state_dict', their keys may carry one of `PREFIXES`.
         new_head: leave the classifier as the model has it, whatever the file holds.
+        from_image: the file holds an image model, `model` is a video model of its family: see `inflate`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -49,7 +40,7 @@ def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False
             unexpected and mis-shaped key.
     """
     try:
-        state = fit_state_dict(read_state_dict(path), model, new_head=new_head)
+        state = fit_state_dict(read_state_dict(path), model, new_head=new_head, from_image=from_image)
     except ValueError as error:
         raise ValueError(f"checkpoint {path}: {error}") from error
     model.load_state_dict(state, strict=not new_head)
@@ -75,22 +66,28 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     raise ValueError(f"expected a .safetensors, .pth, .pt or .bin file, got {path.suffix!r}")
 
 
-def fit_state_dict(state: Mapping[str, Any], model: Backbone, *, new_head: bool = False) -> dict[str, Tensor]:
+def fit_state_dict(
+    state: Mapping[str, Any], model: Backbone, *, new_head: bool = False, from_image: bool = False
+) -> dict[str, Tensor]:
     """A checkpoint's weights under the model's keys and in its shapes.
 
     Args:
-        state: as read from a file: wrapped or flat, prefixed or not.
+        state: as read from a file: wrapped or flat, prefixed or not, under the released keys or the model's.
         model: the backbone it is for.
         new_head: drop the classifier.
+        from_image: inflate an image model's weights.
 
     Raises:
         ValueError: it does not fit; the message lists every missing, unexpected and mis-shaped key.
     """
     own = {key: value for key, value in model.state_dict().items() if not (new_head and key.startswith(HEAD))}
-    weights = {key: value for key, value in _unwrap(state).items() if not (new_head and key.startswith(HEAD))}
+    whole = model.from_official(_unwrap(state))
+    if from_image:
+        whole = inflate(whole, model)
+    weights = {key: value for key, value in whole.items() if not (new_head and key.startswith(HEAD))}
     for key, table in weights.items():
         if key in own and table.shape != own[key].shape and table.shape[-1] == own[key].shape[-1]:
-            weights[key] = _resize(key, table, model.grid)
+            weights[key] = model.resize_table(key, table)
     misfits = [f"missing     {key} {tuple(own[key].shape)}" for key in own if key not in weights]
     misfits += [f"unexpected  {key} {tuple(weights[key].shape)}" for key in weights if key not in own]
     misfits += [
@@ -117,17 +114,3 @@ def _unwrap(state: Mapping[str, Any]) -> dict[str, Tensor]:
         if all(key.startswith(prefix) for key in state):
             return _unwrap({key.removeprefix(prefix): value for key, value in state.items()})
     return dict(state)
-
-
-def _resize(key: str, table: Tensor, grid: Grid) -> Tensor:
-    if key == "temporal_pos_embedding":
-        return resize_temporal(table, grid.t)
-    if key == "pos_embed":
-        side = math.isqrt(table.shape[1] - 1)
-        if side * side != table.shape[1] - 1:
-            raise ValueError(
-                f"pos_embed holds {table.shape[1] - 1} positions beside the class token's, not those of a square: "
-                "its rows and columns are unknown. Load it into a model of its own img_size"
-            )
-        return resize_spatial(table, (side, side), grid[1:])
-    return table

@@ -9,6 +9,7 @@ from torch import nn
 
 from ssmvid.backbones.build import build
 from ssmvid.backbones.videomamba import VideoMamba
+from ssmvid.backbones.videomamba_pretrain import VideoMambaPretrain
 
 # Frames the weights of each tag were trained on; `in1k` is the image model.
 FRAMES = {"k400_f8": 8, "k400_f16": 16, "k400_f32": 32, "k400_f64": 64, "in1k": 1}
@@ -43,6 +44,16 @@ default_cfgs = generate_default_cfgs(
         }.items()
         for tag in tags
     }
+    | {
+        f"videomamba_middle_pretrain.{dataset}": {
+            **_cfg("m", "k400_f8"),
+            "hf_hub_filename": f"videomamba_m16_{dataset}_mask_pt_f8_res224.pth",
+            "num_classes": 0,
+            "classifier": None,
+            "description": f"masked pretraining on {dataset}, 8 frames of 224x224",
+        }
+        for dataset in ("k400", "ssv2")
+    }
 )
 
 
@@ -75,3 +86,9 @@ def videomamba_middle(**options: Any) -> nn.Module:
 def videomamba_base(**options: Any) -> nn.Module:
     """VideoMamba-B, 98 M parameters, an image model unless `num_frames` is given. Li et al. 2024, arXiv:2403.06977."""
     return _videomamba("videomamba_base", 768, 24, options)
+
+
+@register_model
+def videomamba_middle_pretrain(**options: Any) -> nn.Module:
+    """The student of VideoMamba-M's masked pretraining, 74 M parameters. arXiv:2403.06977, section 3.3."""
+    return build(VideoMambaPretrain, "videomamba_middle_pretrain", {"dim": 576, "depth": 32} | options)

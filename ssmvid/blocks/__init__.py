@@ -1,5 +1,5 @@
 """Blocks: norm, mixer and residual stream."""
 
-from ssmvid.blocks.residual import NORM_EPS, Block, add_and_norm
+from ssmvid.blocks.residual import NORM_EPS, Block, Norm, add_and_norm
 
-__all__ = ["NORM_EPS", "Block", "add_and_norm"]
+__all__ = ["NORM_EPS", "Block", "Norm", "add_and_norm"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from timm.layers import DropPath
 from torch import Tensor, nn
 
@@ -9,21 +11,23 @@ from ssmvid.layers import at_least_fp32
 from ssmvid.scan import Grid
 
 NORM_EPS = 1e-5
+Norm = nn.RMSNorm | nn.LayerNorm | nn.Identity
 
 
-def add_and_norm(tokens: Tensor, residual: Tensor | None, norm: nn.RMSNorm) -> tuple[Tensor, Tensor]:
+def add_and_norm(tokens: Tensor, residual: Tensor | None, norm: Norm) -> tuple[Tensor, Tensor]:
     """Add a mixer's output to the residual stream and norm the sum.
 
     Args:
         tokens: (b, l, d), in any floating dtype.
         residual: the stream so far (b, l, d), fp32 at least; None before the first block.
-        norm: its weight's dtype is the one the normed tokens come in.
+        norm: its weight's dtype is the one the normed tokens come in; that of the tokens where it has none.
 
     Returns:
         normed tokens (b, l, d) and the stream (b, l, d).
     """
     stream = at_least_fp32(tokens) if residual is None else residual + tokens
-    return norm(stream.to(norm.weight.dtype)), stream
+    dtype = tokens.dtype if isinstance(norm, nn.Identity) else norm.weight.dtype
+    return norm(stream.to(dtype)), stream
 
 
 class Block(nn.Module):
@@ -31,19 +35,29 @@ class Block(nn.Module):
 
     Args:
         mixer: `mixer(tokens, grid) -> tokens`.
-        dim: width of a token.
+        norm: of width d.
         drop_path: rate at which a sample's *incoming* tokens are dropped: the output of the block before.
+        carry: the residual handed on: the 'stream' as it was summed, or 'normed', what the mixer read.
 
-    Source: Gu & Dao 2023 (Mamba's released block); Zhu et al. 2024 (Vim), arXiv:2401.09417.
+    Source: Gu & Dao 2023 (Mamba's released block); Zhu et al. 2024 (Vim), arXiv:2401.09417; carrying what is
+        normed: Li et al. 2024 (Mamba-ND), arXiv:2402.05892.
     """
 
-    def __init__(self, mixer: nn.Module, *, dim: int, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        mixer: nn.Module,
+        *,
+        norm: nn.RMSNorm | nn.LayerNorm,
+        drop_path: float = 0.0,
+        carry: Literal["stream", "normed"] = "stream",
+    ) -> None:
         super().__init__()
         self.mixer = mixer
-        self.norm = nn.RMSNorm(dim, eps=NORM_EPS)
+        self.norm = norm
         self.drop_path = DropPath(drop_path)
+        self.carry = carry
 
     def forward(self, tokens: Tensor, residual: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor]:
         """Tokens and residual (b, l, d) in, tokens and residual out."""
-        tokens, residual = add_and_norm(self.drop_path(tokens), residual, self.norm)
-        return self.mixer(tokens, grid), residual
+        normed, stream = add_and_norm(self.drop_path(tokens), residual, self.norm)
+        return self.mixer(normed, grid), stream if self.carry == "stream" else at_least_fp32(normed)

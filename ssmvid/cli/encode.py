@@ -17,7 +17,7 @@ from huggingface_hub.utils import logging as hub_logging
 from tqdm import tqdm
 
 from ssmvid.backbones import load_checkpoint
-from ssmvid.backbones.protocol import VideoBackbone
+from ssmvid.backbones.base import Backbone
 from ssmvid.data import eval_transform, probe
 from ssmvid.encode import check_out, iter_tokens, write_tokens
 from ssmvid.registry import create_backbone
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _model(name: str, checkpoint: Path | None, pretrained: bool) -> VideoBackbone:
+def _model(name: str, checkpoint: Path | None, pretrained: bool) -> Backbone:
     """The backbone with its weights and without a classifier: tokens come from before it."""
     model = _pretrained(name) if pretrained else create_backbone(name)
     model.reset_classifier(0)
@@ -79,7 +79,7 @@ def _model(name: str, checkpoint: Path | None, pretrained: bool) -> VideoBackbon
     return model
 
 
-def _pretrained(name: str) -> VideoBackbone:
+def _pretrained(name: str) -> Backbone:
     verbosity = hub_logging.get_verbosity()
     hub_logging.set_verbosity_error()  # it tells of each of its attempts; one message at the end says it all
     try:

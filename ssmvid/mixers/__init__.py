@@ -1,5 +1,5 @@
 """Token mixers: `mixer(tokens (b, l, d), grid) -> (b, l, d)`."""
 
-from ssmvid.mixers.bimamba import BiMamba
+from ssmvid.mixers.mamba import Mamba
 
-__all__ = ["BiMamba"]
+__all__ = ["Mamba"]

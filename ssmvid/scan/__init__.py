@@ -7,6 +7,7 @@ from ssmvid.scan.naming import AXES
 from ssmvid.scan.orders import ORDERS, ScanOrder
 from ssmvid.scan.patterns import SCHEDULES, ScanPattern, patterns_by_layer
 from ssmvid.scan.plans import PATTERNS, ScanPlan
+from ssmvid.scan.prefix import Place, prefix_steps
 
 __all__ = [
     "AXES",
@@ -15,9 +16,11 @@ __all__ = [
     "PATTERNS",
     "SCHEDULES",
     "Grid",
+    "Place",
     "ScanOrder",
     "ScanPattern",
     "ScanPlan",
     "padded_windows",
     "patterns_by_layer",
+    "prefix_steps",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from ssmvid.scan.curves import CURVES
 from ssmvid.scan.grid import Grid
 from ssmvid.scan.naming import AXES, GRAMMAR, split_number, unknown_order
+from ssmvid.scan.prefix import Place, prefix_steps
 from ssmvid_kernels.walk import Walk
 
 
@@ -83,40 +84,43 @@ class ScanOrder:
         path = self.indices(grid)
         return torch.empty_like(path).scatter_(0, path, torch.arange(grid.length))
 
-    def walk(self, grid: Grid | Sequence[Grid], prefix: int = 0) -> Walk:
+    def walk(self, grid: Grid | Sequence[Grid], prefix: int = 0, place: Place = "head") -> Walk:
         """The path as a kernel takes it: sizes and strides, or a table where it is curved, mirrored or packs clips.
 
         Walks are cached: do not change their tables.
 
         Args:
             grid: one grid, or the grids of s clips packed one after another; each keeps its own stretch.
-            prefix: rows before each grid (class or register tokens): its first steps, its last ones under `+rev`.
+            prefix: rows before each grid (class or register tokens).
+            place: where the path meets them: at its 'head' (under `+rev` its end), in the 'middle' or 'spread' out.
 
         Returns:
             A walk over `prefix + grid.length` rows, for packed clips over the sum of that.
         """
         if isinstance(grid, Grid):
-            return _walk(self, grid, prefix)
-        return _packed_walk(self, tuple(grid), prefix)
+            return _walk(self, grid, prefix, place)
+        return _packed_walk(self, tuple(grid), prefix, place)
 
 
 @lru_cache(maxsize=1024)
-def _walk(order: ScanOrder, grid: Grid, prefix: int) -> Walk:
-    if not order.curve and not order.flip:
+def _walk(order: ScanOrder, grid: Grid, prefix: int, place: Place) -> Walk:
+    if not order.curve and not order.flip and (not prefix or place == "head"):
         stride = {"t": grid.h * grid.w, "h": grid.w, "w": 1}
         s0, s1, s2 = (getattr(grid, axis) for axis in order.axes)
         r0, r1, r2 = (stride[axis] for axis in order.axes)
         return Walk((s0, s1, s2), (r0, r1, r2), order.reverse, prefix)
-    first = torch.arange(prefix)
-    ends = [order.indices(grid) + prefix, first.flip(0)] if order.reverse else [first, order.indices(grid) + prefix]
-    return Walk(table=torch.cat(ends).int())
+    forward = replace(order, reverse=False)
+    rows = torch.full((prefix + grid.length,), -1)
+    rows[prefix_steps(place, prefix, grid.length)] = torch.arange(prefix)
+    rows[rows < 0] = forward.indices(grid) + prefix
+    return Walk(table=(rows.flip(0) if order.reverse else rows).int())
 
 
 @lru_cache(maxsize=64)
-def _packed_walk(order: ScanOrder, grids: tuple[Grid, ...], prefix: int) -> Walk:
+def _packed_walk(order: ScanOrder, grids: tuple[Grid, ...], prefix: int, place: Place) -> Walk:
     tables, start = [], 0
     for grid in grids:
-        tables.append(_walk(order, grid, prefix).rows() + start)
+        tables.append(_walk(order, grid, prefix, place).rows() + start)
         start += prefix + grid.length
     return Walk(table=torch.cat(tables), lengths=tuple(table.numel() for table in tables))
 

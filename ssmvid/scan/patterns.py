@@ -8,6 +8,7 @@ from typing import Literal, Protocol, cast
 
 from ssmvid.scan.grid import Grid
 from ssmvid.scan.orders import ScanOrder
+from ssmvid.scan.prefix import Place
 from ssmvid_kernels.walk import Walk
 
 Merge = Literal["sum", "mean"]
@@ -20,19 +21,21 @@ class ScanPattern:
     Args:
         orders: k scan orders.
         merge: 'sum' (VideoMamba, VMamba) or 'mean' (Vim).
+        place: where each path meets the prefix tokens: 'head' (VideoMamba), 'middle' (Vim) or 'spread' (Mamba-Reg).
     """
 
     orders: tuple[ScanOrder, ...]
     merge: Merge = "sum"
+    place: Place = "head"
 
     @classmethod
-    def parse(cls, names: Sequence[str], merge: Merge = "sum") -> ScanPattern:
+    def parse(cls, names: Sequence[str], merge: Merge = "sum", place: Place = "head") -> ScanPattern:
         """`['thw', 'thw+rev']` -> the pattern of these orders."""
-        return cls(tuple(ScanOrder.parse(name) for name in names), merge)
+        return cls(tuple(ScanOrder.parse(name) for name in names), merge, place)
 
     def walks(self, grid: Grid, prefix: int = 0) -> list[Walk]:
         """The walk of each order over `prefix + grid.length` rows."""
-        return [order.walk(grid, prefix) for order in self.orders]
+        return [order.walk(grid, prefix, self.place) for order in self.orders]
 
 
 class Schedule(Protocol):
@@ -51,7 +54,11 @@ _COUNTS = {"same": 1, "halves": 2}
 
 
 def patterns_by_layer(
-    orders: Sequence[str] | Sequence[Sequence[str]], schedule: str, depth: int, merge: Merge = "sum"
+    orders: Sequence[str] | Sequence[Sequence[str]],
+    schedule: str,
+    depth: int,
+    merge: Merge = "sum",
+    place: Place = "head",
 ) -> list[ScanPattern]:
     """The pattern of each layer.
 
@@ -61,13 +68,14 @@ def patterns_by_layer(
             (of two patterns the first in the first half of the layers, the second in the others).
         depth: layers.
         merge: how a pattern's outputs merge.
+        place: where its paths meet the prefix tokens.
 
     Raises:
         ValueError: an order or schedule is unknown, or the schedule does not take so many patterns.
     """
     one = all(isinstance(names, str) for names in orders)
     lists = cast(Sequence[Sequence[str]], [orders] if one else orders)
-    patterns = [ScanPattern.parse(names, merge) for names in lists if names]
+    patterns = [ScanPattern.parse(names, merge, place) for names in lists if names]
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown scan schedule {schedule!r}: expected one of {', '.join(SCHEDULES)}")
     expected = _COUNTS.get(schedule, max(1, len(patterns)))

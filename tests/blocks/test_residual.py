@@ -17,7 +17,7 @@ def rms(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_stream_grows_by_the_tokens_and_the_mixer_reads_its_norm():
-    block, tokens, residual = Block(Double(), dim=6), torch.randn(2, 4, 6), torch.randn(2, 4, 6)
+    block, tokens, residual = Block(Double(), norm=nn.RMSNorm(6, eps=1e-5)), torch.randn(2, 4, 6), torch.randn(2, 4, 6)
     mixed, stream = block(tokens, residual, GRID)
     torch.testing.assert_close(stream, residual + tokens)
     torch.testing.assert_close(mixed, 2 * rms(residual + tokens))
@@ -25,13 +25,13 @@ def test_the_stream_grows_by_the_tokens_and_the_mixer_reads_its_norm():
 
 def test_the_first_block_starts_the_stream():
     tokens = torch.randn(2, 4, 6)
-    mixed, stream = Block(Double(), dim=6)(tokens, None, GRID)
+    mixed, stream = Block(Double(), norm=nn.RMSNorm(6, eps=1e-5))(tokens, None, GRID)
     torch.testing.assert_close(stream, tokens)
     torch.testing.assert_close(mixed, 2 * rms(tokens))
 
 
 def test_the_stream_is_fp32_whatever_the_tokens_are():
-    block, tokens = Block(Double(), dim=6).bfloat16(), torch.randn(2, 4, 6, dtype=torch.bfloat16)
+    block, tokens = Block(Double(), norm=nn.RMSNorm(6, eps=1e-5)).bfloat16(), torch.randn(2, 4, 6, dtype=torch.bfloat16)
     mixed, stream = block(tokens, None, GRID)
     mixed, stream = block(mixed, stream, GRID)
     assert (mixed.dtype, stream.dtype) == (torch.bfloat16, torch.float32)
@@ -39,8 +39,23 @@ def test_the_stream_is_fp32_whatever_the_tokens_are():
 
 
 def test_a_dropped_sample_leaves_its_stream_as_it_was():
-    block, tokens, residual = Block(Double(), dim=6, drop_path=0.5), torch.ones(64, 4, 6), torch.zeros(64, 4, 6)
+    block, tokens, residual = (
+        Block(Double(), norm=nn.RMSNorm(6, eps=1e-5), drop_path=0.5),
+        torch.ones(64, 4, 6),
+        torch.zeros(64, 4, 6),
+    )
     torch.manual_seed(0)
     kept = block(tokens, residual, GRID)[1][:, 0, 0]
     assert set(kept.tolist()) == {0.0, 2.0}  # what is kept is scaled by 1 / (1 - rate)
     assert torch.equal(block.eval()(tokens, residual, GRID)[1], tokens)
+
+
+def test_the_normed_stream_may_be_the_one_handed_on():
+    block, tokens, residual = (
+        Block(Double(), norm=nn.LayerNorm(6), carry="normed"),
+        torch.ones(1, 4, 6),
+        torch.randn(1, 4, 6),
+    )
+    mixed, stream = block(tokens, residual, GRID)
+    torch.testing.assert_close(stream, nn.functional.layer_norm(residual + 1, (6,)))
+    torch.testing.assert_close(mixed, 2 * stream)

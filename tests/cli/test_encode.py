@@ -136,6 +136,15 @@ def test_weights_come_from_one_place(ssmvid, video, weights, tmp_path):
     assert "not allowed with argument" in done.err
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C interrupts, also where the tests were started in the background and it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_in_the_middle_leaves_no_file(ssmvid, video, tmp_path, monkeypatch, number, code):
     def signalled(*args, **options):

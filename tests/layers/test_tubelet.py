@@ -16,6 +16,18 @@ def test_tokens_are_a_strided_convolution_in_thw_order(tubelet):
     torch.testing.assert_close(tokens, expected.flatten(2).mT)
 
 
+@pytest.mark.parametrize("image", [False, True])
+def test_overlapping_tubelets_are_a_convolution_too(image):
+    embed = TubeletEmbed(7, (1, 4, 6), stride=(1, 2, 3), image=image)
+    clip = torch.randn(2, 3, 2, 8, 12)
+    tokens, grid = embed(clip)
+    expected = F.conv3d(clip, embed.proj.weight.view(7, 3, 1, 4, 6), embed.proj.bias, stride=(1, 2, 3))
+    assert grid == embed.grid((2, 8, 12)) == Grid(2, 3, 3)
+    torch.testing.assert_close(tokens, expected.flatten(2).mT)
+    with pytest.raises(ValueError, match=r"T, H, W \(1, 4, 6\) plus multiples of \(1, 2, 3\), got .*: resize"):
+        embed(torch.randn(1, 3, 1, 9, 12))
+
+
 def test_an_image_weight_gives_the_tokens_of_the_video_weight():
     image, video = TubeletEmbed(7, (1, 4, 4), image=True), TubeletEmbed(7, (1, 4, 4))
     assert image.proj.weight.shape == (7, 3, 4, 4)

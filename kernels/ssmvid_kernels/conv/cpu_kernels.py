@@ -42,6 +42,12 @@ def seen(
     return load_either(t >= start, x, here, h0, past, count)
 
 
+@njit(inline="always")
+def accumulate(array: Array, at: int, count: int, value: Any) -> None:
+    """`array[at:] += value`, `count` lanes of it."""
+    store(array, at, count, add(load(array, at, count), value))
+
+
 @njit(nogil=True, cache=True, boundscheck=False)
 def conv_forward(
     share: int,
@@ -167,10 +173,11 @@ def conv_backward(
                 t1 = min(t0 + block, end)
                 for c in range(first_channel, last_channel, lanes):
                     count, x_at, past_at = min(lanes, channels - c), x_k + c, h_k + (width - 1) * channels + c
-                    bias_c, d_bias = load(bias_flat, k * channels + c, count), load(db_flat, part * channels + c, count)
+                    bias_c = load(bias_flat, k * channels + c, count)
                     w0, w1 = load(w, w_k + c, count), load(w, w_k - channels + c, count)
-                    dw0, dw1 = load(dw_flat, dw_k + c, count), load(dw_flat, dw_k - channels + c, count)
-                    w2, w3, dw2, dw3 = w1, w1, zero, zero
+                    w2, w3 = w1, w1
+                    # Sums over steps go block by block: one long chain would round l times.
+                    d_bias, dw0, dw1, dw2, dw3 = zero, zero, zero, zero, zero
                     g1, g2, g3 = (
                         load(later, 3 * c, lanes),
                         load(later, 3 * c + lanes, lanes),
@@ -178,10 +185,10 @@ def conv_backward(
                     )
                     x0, x1, x2, x3 = load(x, x_at + np.int64(row[t1 - 1]) * stride, count), zero, zero, zero
                     if width > 2:
-                        w2, dw2 = load(w, w_k - 2 * channels + c, count), load(dw_flat, dw_k - 2 * channels + c, count)
+                        w2 = load(w, w_k - 2 * channels + c, count)
                         x1 = seen(x, x_at, stride, row, h0_flat, past_at, channels, start, t1 - 2, count)
                     if width > 3:
-                        w3, dw3 = load(w, w_k - 3 * channels + c, count), load(dw_flat, dw_k - 3 * channels + c, count)
+                        w3 = load(w, w_k - 3 * channels + c, count)
                         x2 = seen(x, x_at, stride, row, h0_flat, past_at, channels, start, t1 - 3, count)
                     for t in range(t1 - 1, t0 - 1, -1):
                         at, back = np.int64(row[t]), t - width + 1
@@ -219,13 +226,13 @@ def conv_backward(
                     store(later, 3 * c, lanes, g1)
                     store(later, 3 * c + lanes, lanes, g2)
                     store(later, 3 * c + 2 * lanes, lanes, g3)
-                    store(db_flat, part * channels + c, count, d_bias)
-                    store(dw_flat, dw_k + c, count, dw0)
-                    store(dw_flat, dw_k - channels + c, count, dw1)
+                    accumulate(db_flat, part * channels + c, count, d_bias)
+                    accumulate(dw_flat, dw_k + c, count, dw0)
+                    accumulate(dw_flat, dw_k - channels + c, count, dw1)
                     if width > 2:
-                        store(dw_flat, dw_k - 2 * channels + c, count, dw2)
+                        accumulate(dw_flat, dw_k - 2 * channels + c, count, dw2)
                     if width > 3:
-                        store(dw_flat, dw_k - 3 * channels + c, count, dw3)
+                        accumulate(dw_flat, dw_k - 3 * channels + c, count, dw3)
             # The steps before the clip have no output: h0 gets what later steps read of it, and what h took over.
             for c in range(first_channel, last_channel, lanes):
                 count = min(lanes, channels - c)

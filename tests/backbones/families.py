@@ -1,0 +1,14 @@
+"""One model of each family, small enough for a test."""
+
+_PLAIN = {"dim": 16, "depth": 2, "num_classes": 5, "img_size": 16, "tubelet": (1, 8, 8), "state_size": 4}
+
+# Registry name -> options that make it small.
+TINY: dict[str, dict] = {
+    "videomamba_tiny": {**_PLAIN, "num_frames": 2},
+    "vim_tiny": _PLAIN,
+    "vim_tiny_stride8": {**_PLAIN, "stride": (1, 4, 4)},
+    "mambareg_tiny": {**_PLAIN, "registers": 3},
+    "mambareg_small": {**_PLAIN, "registers": 3},
+}
+# Other sizes to run it at, where 24 x 16 and 8 x 40 do not fit.
+SIZES: dict[str, list[tuple[int, int]]] = {}

@@ -1,0 +1,141 @@
+"""Every family held to the released code: its parameter counts, its keys, and its output on random weights."""
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ssmvid import create_model
+from ssmvid_kernels import use_backend
+
+HERE = Path(__file__).parent
+
+# Parameters of the released classes.
+COUNTS = {
+    "videomamba_tiny.k400_f8": 7_033_744,
+    "videomamba_tiny.k400_f16": 7_035_280,
+    "videomamba_tiny.k400_f32": 7_038_352,
+    "videomamba_tiny.k400_f64": 7_044_496,
+    "videomamba_tiny.in1k": 7_148_008,
+    "videomamba_small.k400_f8": 25_568_656,
+    "videomamba_small.k400_f16": 25_571_728,
+    "videomamba_small.k400_f32": 25_577_872,
+    "videomamba_small.k400_f64": 25_590_160,
+    "videomamba_small.in1k": 25_796_584,
+    "videomamba_middle.k400_f8": 73_875_856,
+    "videomamba_middle.k400_f16": 73_880_464,
+    "videomamba_middle.k400_f32": 73_889_680,
+    "videomamba_middle.k400_f64": 73_908_112,
+    "videomamba_middle.in1k": 74_217_448,
+    "videomamba_base.in1k": 97_598_440,
+    "videomamba_middle_pretrain": 73_941_504,
+    "vim_tiny": 7_148_008,
+    "vim_small": 25_796_584,
+    "vim_base": 97_598_440,
+    "vim_tiny_stride8": 7_250_344,
+    "vim_small_stride8": 26_001_256,
+    "mambareg_tiny": 9_264_232,
+    "mambareg_small": 27_801_064,
+    "mambareg_base": 99_301_096,
+    "mambareg_large": 341_222_376,
+}
+
+
+def plain(cfg: dict) -> dict:
+    """What the isotropic families' released constructors call by other names."""
+    patch = cfg["patch_size"]
+    return {
+        "dim": cfg["embed_dim"],
+        "depth": cfg["depth"],
+        "num_classes": cfg["num_classes"],
+        "img_size": cfg["img_size"],
+        "tubelet": (1, patch, patch),
+    }
+
+
+# Golden -> the model, its options from the golden's cfg, and which of the outputs is which.
+GOLDENS = {
+    "videomamba_f4": (
+        "videomamba_tiny",
+        lambda cfg: plain(cfg) | {"num_frames": cfg["num_frames"]},
+        {"logits": lambda model, x: model(x), "features": lambda model, x: model.forward_features(x)[:, 0]},
+    ),
+    "videomamba_pretrain": (
+        "videomamba_middle_pretrain",
+        lambda cfg: {
+            **{key: value for key, value in plain({"num_classes": 0, **cfg}).items() if key != "num_classes"},
+            "num_frames": cfg["num_frames"],
+            "out_dim": cfg["clip_output_dim"],
+        },
+        {"clip": lambda model, x, mask: model(x, mask[:, 1:])[None]},  # the released mask has the class token's bit
+    ),
+    "vim": ("vim_tiny", plain, {"y": lambda model, x: model(x)}),
+    "mambareg": (
+        "mambareg_small",
+        lambda cfg: plain(cfg) | {"registers": cfg["num_cls_tokens"], "reduce": cfg["cls_reduce"]},
+        {"y": lambda model, x: model(x)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_count_is_the_released_one(name):
+    with torch.device("meta"):
+        model = create_model(name)
+    assert sum(parameter.numel() for parameter in model.parameters()) == COUNTS[name]
+
+
+def test_a_model_of_another_length_is_the_tagged_one():
+    with torch.device("meta"):
+        tagged, sized = create_model("videomamba_tiny.k400_f32"), create_model("videomamba_tiny", num_frames=32)
+    assert {k: v.shape for k, v in tagged.state_dict().items()} == {k: v.shape for k, v in sized.state_dict().items()}
+
+
+@pytest.mark.parametrize("listing", sorted((HERE / "keys").glob("*.txt")), ids=lambda path: path.stem)
+def test_keys_and_shapes_are_the_released_ones(listing):
+    lines = (line.split("\t") for line in listing.read_text().splitlines())
+    with torch.device("meta"):
+        model = create_model(listing.stem)
+        released = {key: torch.empty(ast.literal_eval(shape)) for key, shape in lines}
+    converted = {key: value.shape for key, value in model.from_official(released).items()}
+    assert converted == {key: value.shape for key, value in model.state_dict().items()}
+
+
+def load(name: str, **options):
+    """A golden, and its model with its weights."""
+    with np.load(HERE / "goldens" / f"{name}.npz") as file:
+        golden = {key: file[key] for key in file.files}
+    model_name, translate, outputs = GOLDENS[name]
+    model = create_model(model_name, **translate(json.loads(str(golden["cfg"]))), **options)
+    weights = {key[3:]: torch.from_numpy(value) for key, value in golden.items() if key.startswith("sd/")}
+    model.load_state_dict(model.from_official(weights), strict=True)
+    expected = [(torch.from_numpy(golden[f"out/{key}"]), output) for key, output in outputs.items()]
+    return model.eval(), [torch.from_numpy(golden[key]) for key in golden if key.startswith("in/")], expected
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch", "cpu"])
+@pytest.mark.parametrize("name", GOLDENS)
+def test_outputs_are_the_released_codes(name, backend):
+    model, inputs, expected = load(name)
+    with use_backend(backend), torch.no_grad():
+        for theirs, ours in expected:
+            torch.testing.assert_close(ours(model, *inputs), theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("videomamba_f4", {"orders": ["thw+rev", "thw"]}),
+        ("videomamba_f4", {"orders": ["hwt", "hwt+rev"]}),
+        ("videomamba_f4", {"orders": [["thw", "thw+rev"], ["hwt", "hwt+rev"]], "schedule": "alternate"}),
+        ("videomamba_f4", {"orders": ["thw+snake", "thw+snake+rev"]}),
+        ("vim", {"orders": ["thw+hilbert", "thw+hilbert+rev"]}),
+    ],
+)
+def test_other_orders_take_the_same_weights_and_give_another_output(name, options):
+    model, inputs, expected = load(name, **options)
+    with torch.no_grad():
+        assert (expected[0][1](model, *inputs) - expected[0][0]).abs().max() > 1e-3
