@@ -19,6 +19,7 @@ class Expanse:
 
     def __init__(self, file: Path, elements: int) -> None:
         self.memory = torch.from_file(str(file), shared=True, size=elements, dtype=torch.float32)
+        file.unlink()
         self.next = FAR  # an offset that wraps around reads a wrong number here, not memory of somebody else
 
     def spread(self, tensor: Tensor) -> Tensor:
