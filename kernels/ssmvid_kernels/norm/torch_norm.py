@@ -25,14 +25,17 @@ def norm_torch(
     stream = x.to(dtype) if residual is None else x.to(dtype) + residual
     gate = None if z is None else F.silu(z.to(dtype))
     u = stream * gate if gate is not None and gate_first else stream
-    size = d // groups
+    size, alone = d // groups, groups == 1
+    weight, bias = (None if parameter is None else parameter.to(dtype) for parameter in (weight, bias))
     if u.numel():  # torch norms nothing of width 0
-        norm = F.layer_norm if centred else F.rms_norm
-        u = norm(u.unflatten(-1, (groups, size)), (size,), eps=eps).flatten(-2)
-    if weight is not None:
-        u = u * weight.to(dtype)
-    if bias is not None:
-        u = u + bias.to(dtype)
+        # torch's kernels take the parameters of a lone group along, that of the RMSNorm no bias.
+        u, w = u.unflatten(-1, (groups, size)), weight if alone else None
+        u = F.layer_norm(u, (size,), w, bias if alone else None, eps) if centred else F.rms_norm(u, (size,), w, eps)
+        u = u.flatten(-2)
+    if weight is not None and not alone:
+        u = u * weight
+    if bias is not None and not (alone and centred):
+        u = u + bias
     if gate is not None and not gate_first:
         u = u * gate
     return u.to(x.dtype), None if residual is None else stream
