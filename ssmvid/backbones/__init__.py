@@ -1,16 +1,18 @@
 """Backbones: clip -> tokens and grid. Importing this registers them with timm."""
 
-from ssmvid.backbones import mambareg_variants, videomamba_variants, vim_variants
+from ssmvid.backbones import mambareg_variants, videomamba_variants, vim_variants, vmamba_variants
 from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.checkpoint import load_checkpoint
 from ssmvid.backbones.mambareg import MambaReg
 from ssmvid.backbones.videomamba import VideoMamba
 from ssmvid.backbones.videomamba_pretrain import VideoMambaPretrain
 from ssmvid.backbones.vim import Vim
+from ssmvid.backbones.vmamba import VMamba
 
 __all__ = [
     "Backbone",
     "MambaReg",
+    "VMamba",
     "VideoMamba",
     "VideoMambaPretrain",
     "Vim",
@@ -18,4 +20,5 @@ __all__ = [
     "mambareg_variants",
     "videomamba_variants",
     "vim_variants",
+    "vmamba_variants",
 ]

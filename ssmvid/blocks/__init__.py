@@ -1,5 +1,6 @@
 """Blocks: norm, mixer and residual stream."""
 
+from ssmvid.blocks.mlp import MlpBlock
 from ssmvid.blocks.residual import NORM_EPS, Block, Norm, add_and_norm
 
-__all__ = ["NORM_EPS", "Block", "Norm", "add_and_norm"]
+__all__ = ["NORM_EPS", "Block", "MlpBlock", "Norm", "add_and_norm"]

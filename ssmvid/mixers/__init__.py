@@ -1,5 +1,6 @@
 """Token mixers: `mixer(tokens (b, l, d), grid) -> (b, l, d)`."""
 
 from ssmvid.mixers.mamba import Mamba
+from ssmvid.mixers.ss2d import SS2D
 
-__all__ = ["Mamba"]
+__all__ = ["SS2D", "Mamba"]

@@ -5,7 +5,7 @@ from ssmvid.scan.curves import CURVES
 from ssmvid.scan.grid import Grid
 from ssmvid.scan.naming import AXES
 from ssmvid.scan.orders import ORDERS, ScanOrder
-from ssmvid.scan.patterns import SCHEDULES, ScanPattern, patterns_by_layer
+from ssmvid.scan.patterns import SCHEDULES, Merge, ScanPattern, patterns_by_layer
 from ssmvid.scan.plans import PATTERNS, ScanPlan
 from ssmvid.scan.prefix import Place, prefix_steps
 
@@ -16,6 +16,7 @@ __all__ = [
     "PATTERNS",
     "SCHEDULES",
     "Grid",
+    "Merge",
     "Place",
     "ScanOrder",
     "ScanPattern",

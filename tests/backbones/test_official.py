@@ -41,6 +41,15 @@ COUNTS = {
     "mambareg_small": 27_801_064,
     "mambareg_base": 99_301_096,
     "mambareg_large": 341_222_376,
+    "vanilla_vmamba_tiny": 22_893_448,
+    "vanilla_vmamba_small": 44_417_416,
+    "vanilla_vmamba_base": 76_254_056,
+    "vmamba_tiny_s2l5": 30_705_832,
+    "vmamba_small_s2l15": 50_147_752,
+    "vmamba_base_s2l15": 88_557_800,
+    "vmamba_tiny_s1l8": 30_249_064,
+    "vmamba_small_s1l20": 49_012_840,
+    "vmamba_base_s1l20": 86_614_504,
 }
 
 
@@ -53,6 +62,16 @@ def plain(cfg: dict) -> dict:
         "num_classes": cfg["num_classes"],
         "img_size": cfg["img_size"],
         "tubelet": (1, patch, patch),
+    }
+
+
+def stages(cfg: dict) -> dict:
+    """What VMamba's released constructor calls by other names."""
+    return {
+        "dim": cfg["dims"],
+        "depths": cfg["depths"],
+        "num_classes": cfg["num_classes"],
+        "img_size": cfg["imgsize"],
     }
 
 
@@ -76,6 +95,12 @@ GOLDENS = {
     "mambareg": (
         "mambareg_small",
         lambda cfg: plain(cfg) | {"registers": cfg["num_cls_tokens"], "reduce": cfg["cls_reduce"]},
+        {"y": lambda model, x: model(x)},
+    ),
+    "vmamba": ("vmamba_tiny_s1l8", stages, {"y": lambda model, x: model(x)}),
+    "vmamba_vanilla": (
+        "vanilla_vmamba_tiny",
+        lambda cfg: stages(cfg) | {"state_size": cfg["ssm_d_state"]},
         {"y": lambda model, x: model(x)},
     ),
 }
