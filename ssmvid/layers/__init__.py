@@ -3,6 +3,7 @@
 from ssmvid.layers.maps import to_maps, to_tokens
 from ssmvid.layers.position import join_prefix, resize_spatial, resize_temporal, sincos_table, split_prefix
 from ssmvid.layers.precision import at_least_fp32
+from ssmvid.layers.rotary import rotate_grid
 from ssmvid.layers.stem import ConvStem, PatchMerge2d
 from ssmvid.layers.tubelet import ClipEmbed, TubeletEmbed
 
@@ -15,6 +16,7 @@ __all__ = [
     "join_prefix",
     "resize_spatial",
     "resize_temporal",
+    "rotate_grid",
     "sincos_table",
     "split_prefix",
     "to_maps",

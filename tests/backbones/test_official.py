@@ -41,6 +41,10 @@ COUNTS = {
     "mambareg_small": 27_801_064,
     "mambareg_base": 99_301_096,
     "mambareg_large": 341_222_376,
+    "local_vim_tiny": 7_994_152,
+    "local_vim_tiny_middle_cls_token": 7_994_536,
+    "local_vim_small": 27_783_784,
+    "local_vim_tiny_search": 5_473_288,
     "vanilla_vmamba_tiny": 22_893_448,
     "vanilla_vmamba_small": 44_417_416,
     "vanilla_vmamba_base": 76_254_056,
@@ -63,6 +67,17 @@ def plain(cfg: dict) -> dict:
         "img_size": cfg["img_size"],
         "tubelet": (1, patch, patch),
     }
+
+
+def local(cfg: dict) -> dict:
+    """LocalVim's, and its names of scan orders."""
+    names = {"h": "thw", "v": "twh", "w2": "thw+window2", "w7": "thw+window7"}
+    every = [name + flip for name in names for flip in ("", "_flip")]
+    orders = [
+        [names[path.removesuffix("_flip")] + "+rev" * path.endswith("_flip") for path in layer]
+        for layer in cfg["directions"] or [every]
+    ]
+    return plain(cfg) | {"rope": cfg["if_rope"], "orders": orders, "schedule": "alternate"}
 
 
 def stages(cfg: dict) -> dict:
@@ -97,6 +112,10 @@ GOLDENS = {
         lambda cfg: plain(cfg) | {"registers": cfg["num_cls_tokens"], "reduce": cfg["cls_reduce"]},
         {"y": lambda model, x: model(x)},
     ),
+    "local_vim": ("local_vim_tiny", local, {"y": lambda model, x: model(x)}),
+    "local_vim_rope": ("local_vim_tiny", local, {"y": lambda model, x: model(x)}),  # and padded windows
+    "local_vim_middle": ("local_vim_tiny_middle_cls_token", local, {"y": lambda model, x: model(x)}),
+    "local_vim_search": ("local_vim_tiny_search", local, {"y": lambda model, x: model(x)}),
     "vmamba": ("vmamba_tiny_s1l8", stages, {"y": lambda model, x: model(x)}),
     "vmamba_vanilla": (
         "vanilla_vmamba_tiny",
