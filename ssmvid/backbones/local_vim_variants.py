@@ -11,17 +11,7 @@ from ssmvid.backbones.build import build
 from ssmvid.backbones.local_vim import LocalVim
 from ssmvid.scan import PATTERNS
 
-# The four orders that the search kept in each of the 20 layers, rows (h), columns (v) and windows (w2, w7), `-` the
-# same backwards. Huang et al. 2024, arXiv:2403.09338, figure 5, as in the released code.
-SEARCHED = (
-    "h v- w7 w7-", "h- w2- w7 w7-", "h h- v w7", "h h- v v-", "h h- v v-",
-    "h h- v v-", "h- v v- w7", "h- v v- w2-", "h h- v v-", "h h- v v-",
-    "h v v- w2", "h v v- w2-", "h h- v- w7", "h- v v- w2", "h h- v v-",
-    "h v w2 w2-", "v v- w2 w7", "h h- v w2", "h h- w2- w7", "v v- w2 w2-",
-)  # fmt: skip
-NAMES = {"h": "thw", "v": "twh", "w2": "thw+window2", "w7": "thw+window7"}
-ORDERS = [[NAMES[path.rstrip("-")] + "+rev" * path.endswith("-") for path in layer.split()] for layer in SEARCHED]
-KEPT = {"orders": ORDERS, "schedule": "alternate"}
+KEPT = {"orders": PATTERNS["local_vim"].orders, "schedule": PATTERNS["local_vim"].schedule}
 
 
 def _cfg(**address: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 _PLAIN = {"dim": 16, "depth": 2, "num_classes": 5, "img_size": 16, "tubelet": (1, 8, 8), "state_size": 4}
 _STAGES = {"dim": 8, "depths": [1, 1], "num_classes": 5, "img_size": 16}
+_HYBRID = {"dim": 8, "depths": [1, 1, 2, 2], "num_classes": 5, "img_size": 64, "heads": [2, 4], "windows": [3, 2]}
 
 # Registry name -> options that make it small.
 TINY: dict[str, dict] = {
@@ -16,6 +17,8 @@ TINY: dict[str, dict] = {
     "vmamba_tiny_s1l8": _STAGES,
     "vmamba_tiny_s2l5": {**_STAGES, "num_frames": 2},
     "vanilla_vmamba_tiny": {**_STAGES, "state_size": 4},
+    "mambavision_tiny": {**_HYBRID, "num_frames": 2},
+    "mambavision_base": _HYBRID,
 }
 # Other sizes to run it at, where 24 x 16 and 8 x 40 do not fit.
 SIZES: dict[str, list[tuple[int, int]]] = {}

@@ -1,23 +1,17 @@
-from pathlib import Path
-
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from ssmvid import create_model
-from ssmvid.backbones.local_vim_variants import ORDERS
+from ssmvid.scan import PATTERNS
 from tests.backbones.families import TINY
-
-
-def test_the_scan_config_holds_the_searched_orders():
-    config = OmegaConf.load(Path(__file__).parents[2] / "hydra_configs/scan/local_vim.yaml")
-    assert OmegaConf.to_object(config) == {"orders": ORDERS, "schedule": "alternate"}
 
 
 def test_each_layer_has_its_own_orders():
     with torch.device("meta"):
         model = create_model("local_vim_tiny")
-    assert [[str(order) for order in layer.mixer.pattern.orders] for layer in model.layers] == ORDERS
+    assert [[str(order) for order in layer.mixer.pattern.orders] for layer in model.layers] == [
+        list(orders) for orders in PATTERNS["local_vim"].orders
+    ]
 
 
 def test_rotary_positions_need_pairs_for_rows_and_columns():

@@ -54,6 +54,15 @@ COUNTS = {
     "vmamba_tiny_s1l8": 30_249_064,
     "vmamba_small_s1l20": 49_012_840,
     "vmamba_base_s1l20": 86_614_504,
+    "mambavision_tiny": 31_794_248,
+    "mambavision_tiny2": 35_104_008,
+    "mambavision_small": 50_140_584,
+    "mambavision_base": 97_685_288,
+    "mambavision_large": 227_961_048,
+    "mambavision_large2": 241_554_824,
+    "mambavision_large2_512": 241_554_824,
+    "mambavision_large3_256": 739_570_472,
+    "mambavision_large3_512": 739_570_472,
 }
 
 
@@ -120,6 +129,20 @@ GOLDENS = {
     "vmamba_vanilla": (
         "vanilla_vmamba_tiny",
         lambda cfg: stages(cfg) | {"state_size": cfg["ssm_d_state"]},
+        {"y": lambda model, x: model(x)},
+    ),
+    "mambavision": (
+        "mambavision_tiny",
+        lambda cfg: {
+            "dim": cfg["dim"],
+            "depths": cfg["depths"],
+            "heads": cfg["num_heads"][2:],
+            "windows": cfg["window_size"][2:],
+            "stem_dim": cfg["in_dim"],
+            "mlp_ratio": cfg["mlp_ratio"],
+            "num_classes": cfg["num_classes"],
+            "img_size": cfg["resolution"],
+        },
         {"y": lambda model, x: model(x)},
     ),
 }
