@@ -43,7 +43,7 @@ class LocalVim(Isotropic):
     Raises:
         ValueError: the sizes do not fit the tubelet, `dim` no rotary positions, or an order or schedule is unknown.
 
-    Source: Huang et al. 2024, arXiv:2403.09338, section 4 and its released code (Apache-2.0).
+    Source: Huang et al. 2024, arXiv:2403.09338, and its released code (Apache-2.0).
     """
 
     def __init__(

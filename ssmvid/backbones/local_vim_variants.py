@@ -41,7 +41,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def local_vim_tiny(**options: Any) -> nn.Module:
-    """LocalVim-T, 8 M parameters. Huang et al. 2024, arXiv:2403.09338, table 1."""
+    """LocalVim-T, 8 M parameters. Huang et al. 2024, arXiv:2403.09338."""
     return build(LocalVim, "local_vim_tiny", {"dim": 192, "depth": 20, **KEPT} | options)
 
 
@@ -54,13 +54,13 @@ def local_vim_tiny_middle_cls_token(**options: Any) -> nn.Module:
 
 @register_model
 def local_vim_small(**options: Any) -> nn.Module:
-    """LocalVim-S, 28 M parameters. Huang et al. 2024, arXiv:2403.09338, table 1."""
+    """LocalVim-S, 28 M parameters. Huang et al. 2024, arXiv:2403.09338."""
     return build(LocalVim, "local_vim_small", {"dim": 384, "depth": 20, **KEPT} | options)
 
 
 @register_model
 def local_vim_tiny_search(**options: Any) -> nn.Module:
-    """The supernet that the orders were found with, 5 M parameters. arXiv:2403.09338, section 4.3."""
+    """The supernet that the orders were found with, 5 M parameters. arXiv:2403.09338."""
     plan = PATTERNS["local8"]
     variant = {"dim": 128, "depth": 20, "search": True, "orders": plan.orders, "schedule": plan.schedule}
     return build(LocalVim, "local_vim_tiny_search", variant | options)

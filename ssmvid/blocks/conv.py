@@ -17,7 +17,7 @@ class ConvBlock(nn.Module):
         dim: width of a token.
         drop_path: rate at which a sample's branch is dropped.
 
-    Source: Hatamizadeh & Kautz 2024 (MambaVision), arXiv:2407.08083, equation 1.
+    Source: Hatamizadeh & Kautz 2024 (MambaVision), arXiv:2407.08083, section 3.
     """
 
     def __init__(self, dim: int, *, drop_path: float = 0.0) -> None:

@@ -18,7 +18,7 @@ class MlpBlock(nn.Module):
         drop_path: rate at which a sample's branches are dropped.
         layer_scale: what each channel of a branch is multiplied by at first; None: no such factors.
 
-    Source: Liu et al. 2024 (VMamba), arXiv:2401.10166, figure 3; the factors: Touvron et al. 2021 (CaiT),
+    Source: Liu et al. 2024 (VMamba), arXiv:2401.10166, section 4; the factors: Touvron et al. 2021 (CaiT),
         arXiv:2103.17239, section 2.
     """
 

@@ -18,7 +18,7 @@ class ChannelAttention(nn.Module):
     Args:
         dim: channels.
 
-    Source: Huang et al. 2024 (LocalMamba), arXiv:2403.09338, section 4.2; the released code has no spatial branch.
+    Source: Huang et al. 2024 (LocalMamba), arXiv:2403.09338, its released code, which has no branch over positions.
     """
 
     def __init__(self, dim: int) -> None:
@@ -43,7 +43,7 @@ class LocalMamba(Mamba):
         dim, pattern, state_size, expand: as of `Mamba`.
         search: merge normed paths by learnt weights, whose largest say which orders to keep.
 
-    Source: Huang et al. 2024 (LocalMamba), arXiv:2403.09338, sections 4.1 to 4.3 and its released code (Apache-2.0).
+    Source: Huang et al. 2024 (LocalMamba), arXiv:2403.09338, and its released code (Apache-2.0).
     """
 
     def __init__(

@@ -23,7 +23,7 @@ class MambaVisionMixer(nn.Module):
         pattern: the scan orders, which share all parameters, and how their outputs merge; one order as released.
         state_size: n.
 
-    Source: Hatamizadeh & Kautz 2024 (MambaVision), arXiv:2407.08083, equation 6.
+    Source: Hatamizadeh & Kautz 2024 (MambaVision), arXiv:2407.08083, section 3.
     """
 
     def __init__(self, dim: int, *, pattern: ScanPattern, state_size: int = 8) -> None:
