@@ -62,7 +62,7 @@ def vanilla_vmamba_base(**options: Any) -> nn.Module:
 
 @register_model
 def vmamba_tiny_s2l5(**options: Any) -> nn.Module:
-    """VMamba-T with scans of twice the width, 31 M parameters. Liu et al. 2024, arXiv:2401.10166, its released code."""
+    """VMamba-T with scans of twice the width, 31 M parameters. Liu et al. 2024, arXiv:2401.10166, its code."""
     return build(VMamba, "vmamba_tiny_s2l5", {"dim": 96, "depths": (2, 2, 5, 2)} | options)
 
 
@@ -86,11 +86,11 @@ def vmamba_tiny_s1l8(**options: Any) -> nn.Module:
 
 @register_model
 def vmamba_small_s1l20(**options: Any) -> nn.Module:
-    """VMamba-S with narrower scans and more blocks, 49 M parameters. Liu et al. 2024, arXiv:2401.10166, its released code."""
+    """VMamba-S with narrower scans and more blocks, 49 M parameters. Liu et al. 2024, arXiv:2401.10166, its code."""
     return build(VMamba, "vmamba_small_s1l20", {"dim": 96, "depths": (2, 2, 20, 2), "expand": 1.0} | options)
 
 
 @register_model
 def vmamba_base_s1l20(**options: Any) -> nn.Module:
-    """VMamba-B with narrower scans and more blocks, 87 M parameters. Liu et al. 2024, arXiv:2401.10166, its released code."""
+    """VMamba-B with narrower scans and more blocks, 87 M parameters. Liu et al. 2024, arXiv:2401.10166, its code."""
     return build(VMamba, "vmamba_base_s1l20", {"dim": 128, "depths": (2, 2, 20, 2), "expand": 1.0} | options)
