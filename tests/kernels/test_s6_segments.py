@@ -78,7 +78,7 @@ def test_one_long_video_is_cut_until_the_gpu_is_full(multiprocessors, l, step):
     segments = -(-l // steps)
     assert steps % CHUNK == 0
     assert 1 < segments <= MOST
-    assert programs * segments <= 4 * multiprocessors
+    assert segments > 2 * multiprocessors // programs  # over half of the schedulers have work
 
 
 def test_a_short_sequence_is_not_worth_another_kernel():

@@ -22,14 +22,15 @@ class Tile(NamedTuple):
     n: int
     channels: int
     warps: int
-    forward_steps: int  # whose loads are under way at once
+    state_steps: int  # whose loads are under way at once, in `segment_states`
+    forward_steps: int  # and in the forward
     backward_steps: int  # whose states stand in registers at once
 
 
 # Chosen by what the compiler reports: no spill on sm_80, sm_90 and sm_100, and fewest instructions a state and step.
 # 32 channels give every thread of a warp one of its own; more threads than states keep B and C from steering the
 # layout.
-TILES = (Tile(4, 64, 1, 4, 2), Tile(16, 32, 1, 4, 2), Tile(64, 32, 8, 4, 1), Tile(256, 8, 8, 2, 1))
+TILES = (Tile(4, 64, 1, 4, 4, 2), Tile(16, 32, 1, 8, 4, 2), Tile(64, 32, 8, 8, 4, 1), Tile(256, 8, 8, 8, 2, 1))
 
 
 class Cut(NamedTuple):
@@ -164,7 +165,7 @@ def _segment_states(
     if ends.numel():
         segment_states[_programs(h, cut.segments - 1),](
             *inputs, paths, cu_seqlens, ends, sums, *map(_strides, inputs),
-            dt.shape[2], *cut, 1, k, d, n, **options, FORWARD=forward, STEPS=_tile(n).forward_steps,
+            dt.shape[2], *cut, 1, k, d, n, **options, FORWARD=forward, STEPS=_tile(n).state_steps,
         )  # fmt: skip
     return ends, sums
 

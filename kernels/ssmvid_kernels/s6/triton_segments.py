@@ -47,14 +47,13 @@ def segment_states(  # type: ignore[no-untyped-def]
         first = start + (tl.cast(part, tl.int64) if FORWARD else count - 1 - part) * STEPS
         loads, few = (), tl.zeros(channel.shape, REAL)
         for i in tl.static_range(STEPS):
-            step = first + (i if FORWARD else STEPS - 1 - i)
             _, _, _, v, dt, _, w = load_step(
-                step, end, walk, length, v_ptr, v_stride, dt_ptr, dt_stride, bias, w_ptr, w_stride,
+                first + i, end, walk, length, v_ptr, v_stride, dt_ptr, dt_stride, bias, w_ptr, w_stride,
                 in_d, in_n, REAL, SOFTPLUS,
             )  # fmt: skip
             loads = loads + ((v, dt, w),)
         for i in tl.static_range(STEPS):
-            v, dt, w = loads[i]
+            v, dt, w = loads[i if FORWARD else STEPS - 1 - i]
             few += dt
             if FORWARD:
                 h = tl.exp2(dt * A) * h + (dt * v) * w
