@@ -38,18 +38,16 @@ def test_as_exact_as_the_reference(case, cut_at_every_chunk):
     assert_cut_as_exact(case)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
-def test_every_dtype(dtype, cut_at_every_chunk):
-    assert_cut_as_exact(CUT["ragged"], dtype=dtype)
+def test_bf16(cut_at_every_chunk):
+    assert_cut_as_exact(CUT["ragged"], dtype=torch.bfloat16)
 
 
 def test_bare(cut_at_every_chunk):
     assert_cut_as_exact(CUT["ragged"], Call({}, without=("D", "z", "dt_bias", "h0"), positive=("dt",)))
 
 
-@pytest.mark.parametrize("output", [0, 1], ids=["y", "h"])
-def test_the_gradient_of_one_output_alone(output, cut_at_every_chunk):
-    assert_cut_as_exact(CUT["ragged"], run=lambda **given: selective_scan(**given)[output : output + 1])
+def test_the_gradient_of_h_alone(cut_at_every_chunk):
+    assert_cut_as_exact(CUT["ragged"], run=lambda **given: selective_scan(**given)[1:])
 
 
 def test_segments_of_many_chunks(monkeypatch):

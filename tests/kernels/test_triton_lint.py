@@ -1,4 +1,4 @@
-"""What no Triton kernel may hold: 32-bit program ids, grids in y or z, atomics, block pointers, matmuls of unsaid precision.
+"""What no Triton kernel may hold: 32-bit program ids, grids in y or z, atomics, block pointers, inexact matmuls.
 
 Read from the source, so a kernel that no test runs is held to it too.
 """

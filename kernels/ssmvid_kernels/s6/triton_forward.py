@@ -93,7 +93,8 @@ def carry(  # type: ignore[no-untyped-def]
 
 @triton.jit(do_not_specialize=["length", "chunks", "segments", "steps", "one", "A_stride", "h0_stride"])
 def scan_forward(  # type: ignore[no-untyped-def]
-    x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, h0_ptr, paths, cu_seqlens, ends_ptr, sums_ptr, y_ptr, h_ptr, states_ptr,
+    x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, h0_ptr, paths, cu_seqlens, ends_ptr, sums_ptr,
+    y_ptr, h_ptr, states_ptr,
     x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride, h0_stride, y_stride,
     length, chunks, segments, steps, one, k, d, n,
     REAL: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, STEPS: tl.constexpr,

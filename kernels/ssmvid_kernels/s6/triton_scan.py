@@ -203,7 +203,7 @@ def compile_cases() -> dict[str, Callable[[], object]]:
 def _launch_both(n: int, dtype: torch.dtype, walks: bool, l: int = 12544) -> None:
     """Both passes at a long clip's shape: as a plain model calls them, or with walks, packed clips and an h0."""
     empty = lambda *shape, dtype=torch.float32: torch.empty(shape, dtype=dtype, device="meta")
-    d, k, s = 384, 2 if walks else 1, 3 if walks else 1
+    d, k, s = 384, 4 if walks else 1, 3 if walks else 1
     x, dt = empty(1, 1, l, d, dtype=dtype), empty(1, k, l, d, dtype=dtype)
     A, D, dt_bias, h = empty(k, d, n), empty(k, d), empty(k, d), empty(s, k, d, n)
     B = C = empty(1, k, l, n, dtype=dtype)

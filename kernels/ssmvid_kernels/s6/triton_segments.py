@@ -55,10 +55,8 @@ def segment_states(  # type: ignore[no-untyped-def]
         for i in tl.static_range(STEPS):
             v, dt, w = loads[i if FORWARD else STEPS - 1 - i]
             few += dt
-            if FORWARD:
-                h = tl.exp2(dt * A) * h + (dt * v) * w
-            else:
-                h = tl.exp2(dt * A) * (h + v * w)
+            decay = tl.exp2(dt * A)
+            h = decay * h + (dt * v) * w if FORWARD else decay * (h + v * w)
         total += few
     tl.store(ends_ptr + slot * n * d + state * d + channel * one, h, mask=inside)
     tl.store(sums_ptr + slot * d + channel * one, total, mask=in_d)
