@@ -45,7 +45,8 @@ def segment_states(  # type: ignore[no-untyped-def]
     count = tl.cdiv(end - start, STEPS)
     for part in tl.range(0, count):
         first = start + (tl.cast(part, tl.int64) if FORWARD else count - 1 - part) * STEPS
-        loads, few = (), tl.zeros(channel.shape, REAL)
+        loads = ()
+        few = tl.zeros(channel.shape, REAL)
         for i in tl.static_range(STEPS):
             _, _, _, v, dt, _, w = load_step(
                 first + i, end, walk, length, v_ptr, v_stride, dt_ptr, dt_stride, bias, w_ptr, w_stride,
