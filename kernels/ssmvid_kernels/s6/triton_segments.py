@@ -52,7 +52,7 @@ def segment_states(  # type: ignore[no-untyped-def]
                 first + i, end, walk, length, v_ptr, v_stride, dt_ptr, dt_stride, bias, w_ptr, w_stride,
                 in_d, in_n, REAL, SOFTPLUS,
             )  # fmt: skip
-            loads = loads + ((v, dt, w),)
+            loads = loads + ((v, dt, w),)  # type: ignore[assignment]
         for i in tl.static_range(STEPS):
             v, dt, w = loads[i if FORWARD else STEPS - 1 - i]
             few += dt
