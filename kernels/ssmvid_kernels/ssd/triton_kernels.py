@@ -44,7 +44,7 @@ def open_rows(paths, path, first, end, length, BLOCK_Q: tl.constexpr):  # type: 
 @triton.jit
 def load_tile(ptr, row_stride, column_stride, row, inside, column, in_columns, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
     """Rows of x or dy (q, p), or of B or C (q, n); `ptr` is at batch, path and head or group."""
-    at = row[:, None] * row_stride + column[None, :] * column_stride
+    at = row[:, None] * row_stride + column[None, :].to(tl.int64) * column_stride
     return tl.load(ptr + at, mask=inside[:, None] & in_columns[None, :], other=0.0).to(REAL)
 
 

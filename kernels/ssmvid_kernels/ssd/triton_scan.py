@@ -271,7 +271,7 @@ def compile_cases() -> dict[str, Callable[[], object]]:
 def _launch_both(n: int, dtype: torch.dtype, walks: bool, l: int = 1568) -> None:
     """Both passes at a clip's shape: as a plain model calls them, or with walks, packed clips, a limit and an h0."""
     empty = lambda *shape, dtype=torch.float32: torch.empty(shape, dtype=dtype, device="meta")
-    heads, p, k, s = 12, 64, 2 if walks else 1, 3 if walks else 1
+    heads, p, k, s = 12, 64, 4 if walks else 1, 3 if walks else 1
     x, dt = empty(1, 1, l, heads, p, dtype=dtype), empty(1, k, l, heads, dtype=dtype)
     A, D, dt_bias, h = empty(k, heads), empty(k, heads, p), empty(k, heads), empty(s, k, heads, p, n)
     B = C = empty(1, k, l, 1, n, dtype=dtype)
