@@ -161,7 +161,7 @@ def as_budget(rows: list[Compiled]) -> dict[str, Any]:
 
 
 def breaches(rows: list[Compiled], budget: dict[str, Any]) -> list[str]:
-    """One line for every figure above its budget or matmul off the tensor cores, and for every kernel in one list only."""
+    """One line for every figure above its budget, matmul off the tensor cores, and kernel in one of the lists only."""
     worse = []
     compiled = {(row.kernel, row.target) for row in rows}
     for row in rows:

@@ -14,17 +14,15 @@ from .triton_kernels import (
     load_tile,
     open_chunk,
     open_rows,
-    step_size,
 )
 
 
 @triton.jit(do_not_specialize=["length", "slots", "chunk"])
 def step_gradients(  # type: ignore[no-untyped-def]
-    dy_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, steps_ptr, paths, cu_seqlens, clip_of,
+    dy_ptr, x_ptr, A_ptr, B_ptr, C_ptr, D_ptr, steps_ptr, paths, cu_seqlens, clip_of,
     states_ptr, grads_ptr, across_ptr, dx_ptr, ddt_ptr, dA_ptr, dD_ptr,
-    dy_stride, x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride,
-    low, high, length, slots, chunk, k, heads, groups, p, n,
-    SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr, REAL: tl.constexpr, DOT: tl.constexpr,
+    dy_stride, x_stride, A_stride, B_stride, C_stride, D_stride, length, slots, chunk, k, heads, groups, p, n,
+    REAL: tl.constexpr, DOT: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """One program a (slot, path, head, block of p). Outputs are dense, one part a block: to be summed.
@@ -40,11 +38,12 @@ def step_gradients(  # type: ignore[no-untyped-def]
     step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
     channel = block * BLOCK_P + tl.arange(0, BLOCK_P)
     in_p = channel < p
-    at = steps_ptr + ((batch * k + path) * heads + head) * 4 * length + step
+    at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
     dt = tl.load(at, mask=inside, other=0.0)
     hi = tl.load(at + length, mask=inside, other=0.0)
     lo = tl.load(at + 2 * length, mask=inside, other=0.0)
-    to_end = tl.load(at + 3 * length, mask=inside, other=0.0)[:, None]
+    to_end = tl.load(at + 3 * length, mask=inside, other=0.0)
+    slope = tl.load(at + 4 * length, mask=inside, other=0.0)
     B_ptr += batch * B_stride[0] + path * B_stride[1] + group * B_stride[3]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + group * C_stride[3]
 
@@ -56,7 +55,7 @@ def step_gradients(  # type: ignore[no-untyped-def]
     )  # fmt: skip
     dy = load_tile(dy_ptr, dy_stride[2], dy_stride[4], row, inside, channel, in_p, REAL)
     into_y = tl.sum(dy * from_before, axis=1) * tl.exp(hi)
-    d_drive = to_end * gates_times_states(
+    d_drive = to_end[:, None] * gates_times_states(
         B_ptr, B_stride[2], B_stride[4], grads_ptr, pid, row, inside, channel, in_p, p, n, REAL, DOT, BLOCK_N
     )  # fmt: skip
     x = load_tile(x_ptr, x_stride[2], x_stride[4], row, inside, channel, in_p, REAL)
@@ -71,12 +70,6 @@ def step_gradients(  # type: ignore[no-untyped-def]
     d_sums += tl.cumsum(into_y, axis=0, reverse=True) + tl.where(block == 0, tl.load(across_ptr + pid), 0.0)
 
     A = tl.load(A_ptr + path * A_stride[0] + head * A_stride[1]).to(REAL)
-    bias = tl.zeros((), REAL)
-    if bias_ptr is not None:
-        bias = tl.load(bias_ptr + path * bias_stride[0] + head * bias_stride[1]).to(REAL)
-    at = batch * dt_stride[0] + path * dt_stride[1] + row * dt_stride[2] + head * dt_stride[3]
-    raw = tl.load(dt_ptr + at, mask=inside, other=0.0).to(REAL)
-    _, slope = step_size(raw, bias, low, high, SOFTPLUS, LIMITED)
     ddt = (tl.sum(x * d_drive, axis=1) + A * d_sums) * slope
     to_row = ((batch * k + path) * length + row) * heads + head
     tl.store(ddt_ptr + to_row * blocks_p + block, ddt, mask=inside)
@@ -116,12 +109,12 @@ def gate_gradients(  # type: ignore[no-untyped-def]
 
     each = heads // groups
     first_head, last_head = group * each + part * each // parts, group * each + (part + 1) * each // parts
-    at = steps_ptr + (batch * k + path) * heads * 4 * length + step
+    at = steps_ptr + (batch * k + path) * heads * 5 * length + step
     d_CB = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
     for head in tl.range(first_head, last_head):
-        dt = tl.load(at + head * 4 * length, mask=inside, other=0.0)
-        hi = tl.load(at + (head * 4 + 1) * length, mask=inside, other=0.0)
-        lo = tl.load(at + (head * 4 + 2) * length, mask=inside, other=0.0)
+        dt = tl.load(at + head * 5 * length, mask=inside, other=0.0)
+        hi = tl.load(at + (head * 5 + 1) * length, mask=inside, other=0.0)
+        lo = tl.load(at + (head * 5 + 2) * length, mask=inside, other=0.0)
         square = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
         for start in tl.range(0, p, BLOCK_P):
             channel = start + tl.arange(0, BLOCK_P)
@@ -139,9 +132,9 @@ def gate_gradients(  # type: ignore[no-untyped-def]
     dB = dot(tl.trans(d_CB), C, DOT, REAL)
     # x and dy a second time, from the cache: squares and sums together would not fit the registers.
     for head in tl.range(first_head, last_head):
-        from_start = tl.exp(tl.load(at + (head * 4 + 1) * length, mask=inside, other=0.0))
-        to_end = tl.load(at + head * 4 * length, mask=inside, other=0.0)
-        to_end *= tl.load(at + (head * 4 + 3) * length, mask=inside, other=0.0)
+        from_start = tl.exp(tl.load(at + (head * 5 + 1) * length, mask=inside, other=0.0))
+        to_end = tl.load(at + head * 5 * length, mask=inside, other=0.0)
+        to_end *= tl.load(at + (head * 5 + 3) * length, mask=inside, other=0.0)
         chunk_id = (slot * k + path) * heads + head
         for start in tl.range(0, p, BLOCK_P):
             channel = start + tl.arange(0, BLOCK_P)

@@ -31,7 +31,7 @@ def chunk_states(  # type: ignore[no-untyped-def]
     channel = block // blocks_n * BLOCK_P + tl.arange(0, BLOCK_P)
     state = block % blocks_n * BLOCK_N + tl.arange(0, BLOCK_N)
 
-    at = steps_ptr + ((batch * k + path) * heads + head) * 4 * length + step
+    at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
     if FORWARD:
         weight = tl.load(at, mask=inside, other=0.0) * tl.load(at + 3 * length, mask=inside, other=0.0)
     else:
@@ -62,7 +62,7 @@ def chunk_outputs(  # type: ignore[no-untyped-def]
     step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
     channel = block * BLOCK_P + tl.arange(0, BLOCK_P)
     in_p = channel < p
-    at = steps_ptr + ((batch * k + path) * heads + head) * 4 * length + step
+    at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
     dt = tl.load(at, mask=inside, other=0.0)
     hi = tl.load(at + length, mask=inside, other=0.0)
     lo = tl.load(at + 2 * length, mask=inside, other=0.0)

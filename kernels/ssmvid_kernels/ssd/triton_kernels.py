@@ -1,4 +1,4 @@
-"""What the SSD kernels share: which chunk a program works on, its tiles and decays; and the kernel that makes the steps.
+"""What the SSD kernels share: which chunk a program works on, its tiles and decays; and what makes the steps.
 
 Axes of a tile: q (steps of a chunk), p, n. Past the end of its clip a chunk reads zeros and its steps are 0, which
 changes no state, no sum and no gradient.
@@ -113,10 +113,10 @@ def chunk_steps(  # type: ignore[no-untyped-def]
     dt_stride, A_stride, bias_stride, low, high, length, slots, chunk, k, heads,
     SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr, REAL: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
-    """Steps (b, k, heads, 4, l) along each path: dt, running sums hi and lo of dt A in its chunk, decay to the end.
+    """Steps (b, k, heads, 5, l) along each path: dt, running sums hi and lo of dt A, decay to the end, slope of dt.
 
     One program a (slot, path, block of heads). A difference of hi carries the rounding of all sums before it; with lo
-    it is as exact as a sum of its own steps. The whole decay of each chunk goes to decay (slots, k, heads).
+    it is as exact as a sum of its own steps. Sums begin anew in each chunk; its decay goes to decay (slots, k, heads).
     """
     pid = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(heads, BLOCK_H)
@@ -134,7 +134,7 @@ def chunk_steps(  # type: ignore[no-untyped-def]
     if bias_ptr is not None:
         at = path * bias_stride[0] + head * bias_stride[1]
         bias = tl.load(bias_ptr + at, mask=in_heads, other=0.0).to(REAL)
-    dt, _ = step_size(dt, bias[None, :], low, high, SOFTPLUS, LIMITED)
+    dt, slope = step_size(dt, bias[None, :], low, high, SOFTPLUS, LIMITED)
     dt = tl.where(inside[:, None], dt, 0.0)
     hi, lo = tl.associative_scan((dt * A[None, :], tl.zeros(dt.shape, REAL)), 0, add_exactly)
     last = tl.arange(0, BLOCK_Q)[:, None] == BLOCK_Q - 1
@@ -142,12 +142,13 @@ def chunk_steps(  # type: ignore[no-untyped-def]
     lo_end = tl.sum(tl.where(last, lo, 0.0), axis=0)
     to_end = tl.exp((hi_end[None, :] - hi) + (lo_end[None, :] - lo))
     tl.store(decay_ptr + (slot * k + path) * heads + head, tl.exp(hi_end), mask=in_heads)
-    to = steps_ptr + ((batch * k + path) * heads + head[None, :]) * 4 * length + step[:, None]
+    to = steps_ptr + ((batch * k + path) * heads + head[None, :]) * 5 * length + step[:, None]
     both = inside[:, None] & in_heads[None, :]
     tl.store(to, dt, mask=both)
     tl.store(to + length, hi, mask=both)
     tl.store(to + 2 * length, lo, mask=both)
     tl.store(to + 3 * length, to_end, mask=both)
+    tl.store(to + 4 * length, slope, mask=both)
 
 
 @triton.jit

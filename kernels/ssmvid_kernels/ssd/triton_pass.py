@@ -24,11 +24,11 @@ def pass_states(  # type: ignore[no-untyped-def]
     start_stride, length, slots, chunk, span, groups, k, heads, p, n,
     FORWARD: tl.constexpr, STORE: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """h = decay h + what each chunk adds, over `span` chunks: one program a (sequence, group, path, head, block of p n).
+    """h = decay h + what each chunk adds, one program a (sequence, group, path, head, block of p n).
 
-    FORWARD: from the first chunk to the last; else back. STORE: put in place of what each chunk adds the h it met.
-    `end`: h at the end; `total`: the product of the decays. `across` (slots, k, heads, blocks): the h met times
-    `before`, the state before that chunk, decayed: one part a block.
+    A group is `span` chunks. FORWARD: from the first to the last; else back. STORE: put in place of what each adds the
+    h it met. `end`: h at the end; `total`: the product of the decays. `across` (slots, k, heads, blocks): the h met
+    times `before`, the state before that chunk, decayed: one part a block.
     """
     pid = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(p * n, BLOCK)

@@ -19,7 +19,7 @@ LONGEST_LOOP = 512  # chunks that pass in one loop; more pass in groups, side by
 class Steps(NamedTuple):
     """What `chunk_steps` makes."""
 
-    each: Tensor  # (b, k, heads, 4, l)
+    each: Tensor  # (b, k, heads, 5, l)
     decay: Tensor  # (slots, k, heads): over each chunk
 
 
@@ -30,7 +30,7 @@ def _steps(
 
     length, slots, chunk, k, heads, *_ = call.sizes
     empty = partial(dt.new_empty, dtype=call.real)
-    steps = Steps(empty((dt.shape[0], k, heads, 4, length)), empty((call.total, k, heads)))
+    steps = Steps(empty((dt.shape[0], k, heads, 5, length)), empty((call.total, k, heads)))
     if steps.decay.numel():
         inputs = (dt, A, dt_bias)
         chunk_steps[call.total * k * -(-heads // STEP_BLOCK),](
@@ -57,6 +57,16 @@ def _chunk_states(
     return out
 
 
+def groups_of(call: Plan) -> tuple[int, int]:
+    """Chunks that pass in one loop, and such loops a batch row or clip, side by side."""
+    if call.slots > LONGEST_LOOP:
+        span = math.isqrt(call.slots)
+        groups = -(-call.slots // span)
+        if call.sequences * groups <= call.total:  # else clips are many, and side by side as they are
+            return span, groups
+    return call.slots, 1
+
+
 def _pass(
     forward: bool, start: Tensor | None, states: Tensor, decay: Tensor, end: Tensor, cu_seqlens: Tensor | None,
     call: Plan, before: Tensor | None = None,
@@ -69,10 +79,7 @@ def _pass(
 
     length, slots, chunk, k, heads, _, p, n = call.sizes
     blocks = -(-p * n // PASS_BLOCK)
-    span = slots if slots <= LONGEST_LOOP else math.isqrt(slots)
-    groups = -(-slots // span) if slots else 1
-    if call.sequences * groups > call.total:  # many clips: side by side as they are
-        span, groups = slots, 1
+    span, groups = groups_of(call)
     # 0 stays in slots that no clip needs.
     across = None if before is None else states.new_zeros((call.total, k, heads, blocks))
 
@@ -173,11 +180,10 @@ def backward(
     ddt, dA = empty(b, k, l, heads, blocks), empty(call.total, k, heads, blocks)
     dD = None if D is None else empty(call.total, k, heads, p)
     if dA.numel():
-        inputs = (dy, x, dt, A, B, C, D, dt_bias)
+        inputs = (dy, x, A, B, C, D)
         step_gradients[dA.numel(),](
             *inputs, steps.each, paths, cu_seqlens, call.clip_of, before, d_states, across, dx, ddt, dA, dD,
-            *map(_strides, inputs), *call.limit, *call.sizes, **call.steps, **call.options,
-            num_warps=call.tile.backward_warps, num_stages=1,
+            *map(_strides, inputs), *call.sizes, **call.options, num_warps=call.tile.backward_warps, num_stages=1,
         )  # fmt: skip
     dB, dC = _gate_gradients(dy, x, B, C, steps, paths, cu_seqlens, before, d_states, call)
     ddt = ddt.sum(-1)
