@@ -240,6 +240,7 @@ def compile_cases() -> dict[str, Callable[[], object]]:
             cases[name] = partial(_launch_both, n, dtype, walks=False)
             if n == 64:
                 cases[f"{name} walks"] = partial(_launch_both, n, dtype, walks=True)
+    cases["n=64 bfloat16 long"] = partial(_launch_both, 64, torch.bfloat16, walks=False, l=65536)
     return cases
 
 
