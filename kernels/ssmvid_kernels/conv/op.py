@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..transforms import refuse_second_derivative
+
 
 class Forward(Protocol):
     """Fills y (b, k, l, d) and h (s, k, d, width - 1), both dense."""
@@ -125,6 +127,7 @@ def define(name: str, forward: Forward, backward: Backward) -> ConvOp:
         return (*grads, None, None, None)
 
     conv.register_autograd(differentiate, setup_context=keep)
+    refuse_second_derivative(conv_backward, name)
 
     def implementation(x, weight, bias, h0, paths, cu_seqlens, *, silu):  # type: ignore[no-untyped-def]
         return conv(x, weight, bias, h0, paths, cu_seqlens, silu)

@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..transforms import refuse_second_derivative
+
 
 class Forward(Protocol):
     """Fills y, h and, unless it is None, `states`: the state before every `chunk`-th step.
@@ -162,6 +164,7 @@ def define(name: str, forward: Forward, backward: Backward, chunk: int) -> ScanO
         return (*grads, None, None, None, None, None)
 
     scan.register_autograd(differentiate, setup_context=keep)
+    refuse_second_derivative(scan_backward, name)
 
     def implementation(x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *, dt_softplus, summed):  # type: ignore[no-untyped-def]
         floats = (x, dt, A, B, C, D, dt_bias, h0)

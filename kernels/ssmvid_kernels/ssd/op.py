@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..transforms import refuse_second_derivative
+
 
 class Forward(Protocol):
     """Fills y, h and, unless it is None, `states`: the state before every chunk of `chunk` steps.
@@ -187,6 +189,7 @@ def define(
         return (*grads, *[None] * 7)
 
     scan.register_autograd(differentiate, setup_context=keep)
+    refuse_second_derivative(scan_backward, name)
 
     def implementation(x, dt, A, B, C, D, dt_bias, h0, *indices, dt_softplus, dt_limit, summed, chunk):  # type: ignore[no-untyped-def]
         floats = (x, dt, A, B, C, D, dt_bias, h0)
