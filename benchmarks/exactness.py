@@ -231,14 +231,14 @@ def main(argv: list[str] | None = None) -> int:
         for triton, op, dtype in product((True, False), find_ops(), DTYPES)
         if counts[triton]
     ]
-    rows, total, wrong = [], 0, 0
+    where, rows, total, wrong = stamp(), [], 0, 0
     print(f"{'op':6} {'backend':8} {'dtype':9} calls  worst")
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for task, outcomes in zip(tasks, pool.map(sweep, *zip(*tasks))):
             for backend in dict.fromkeys(outcome.backend for outcome in outcomes):
                 row = as_row([outcome for outcome in outcomes if outcome.backend == backend], args.seed)
                 print(f"{row['op']:6} {backend:8} {row['dtype']:9} {row['calls']:5} {row['worst']:6.2f}", flush=True)
-                rows.append(row | stamp())
+                rows.append(row | where)
             over = [outcome for outcome in outcomes if outcome.ratio > ALLOWED]
             for outcome in over:
                 print(f"  {outcome.ratio:.2f} on {outcome.backend}: {outcome.words}", flush=True)
