@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from math import prod
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..flops import count_flops
 from ..transforms import refuse_second_derivative
+
+Shape = torch.Size
 
 
 class Forward(Protocol):
@@ -128,8 +132,20 @@ def define(name: str, forward: Forward, backward: Backward) -> ConvOp:
 
     conv.register_autograd(differentiate, setup_context=keep)
     refuse_second_derivative(conv_backward, name)
+    count_flops(name, forward_flops, backward_flops)
 
     def implementation(x, weight, bias, h0, paths, cu_seqlens, *, silu):  # type: ignore[no-untyped-def]
         return conv(x, weight, bias, h0, paths, cu_seqlens, silu)
 
     return implementation
+
+
+def forward_flops(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    return 2 * x[0] * x[2] * prod(weight)
+
+
+def backward_flops(dy: Shape, dh: Shape | None, x: Shape, weight: Shape, *options: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    silu = options[-1]
+    return (6 if silu else 4) * x[0] * x[2] * prod(weight)
