@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..flops import count_flops
+from ..graphs import refusing_to_compile
 from ..transforms import refuse_second_derivative
 
 Shape = torch.Size
@@ -69,6 +70,8 @@ def define(name: str, forward: Forward, backward: Backward) -> ConvOp:
 
     Nothing but the inputs is saved: the backward computes the sums before the activation again.
     """
+
+    forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
 
     def allocate(x: Tensor, weight: Tensor, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
         (b, _, l, d), (k, _, width) = x.shape, weight.shape

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..flops import count_flops
+from ..graphs import refusing_to_compile
 from ..transforms import refuse_second_derivative
 
 Shape = torch.Size
@@ -91,6 +92,8 @@ def define(name: str, forward: Forward, backward: Backward, chunk: int) -> ScanO
         forward, backward: the launchers.
         chunk: steps between the states kept for the backward.
     """
+
+    forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
 
     def allocate(
         x: Tensor, dt: Tensor, A: Tensor, cu_seqlens: Tensor | None, summed: bool, save: bool

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..flops import count_flops
+from ..graphs import refusing_to_compile
 from ..transforms import refuse_second_derivative
 
 Shape = torch.Size
@@ -105,6 +106,8 @@ def define(
         default_chunk: steps computed together where the caller does not say, for the dtype of x.
         keeps_states: whether the backward wants the states before each chunk, or computes them again.
     """
+
+    forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
 
     def allocate(
         x: Tensor, dt: Tensor, B: Tensor, cu_seqlens: Tensor | None, chunk: int, summed: bool, save: bool
