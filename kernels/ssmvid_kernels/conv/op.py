@@ -112,7 +112,7 @@ def define(name: str, forward: Forward, backward: Backward) -> ConvOp:
         inputs = (x, weight, bias, h0)
         grads = backward(dy, dh, *inputs, paths, cu_seqlens, silu)
         return [
-            grad.to(tensor.dtype) if grad is not None and tensor is not None else x.new_empty(0)
+            grad.to(tensor.dtype).contiguous() if grad is not None and tensor is not None else x.new_empty(0)
             for grad, tensor in zip(grads, inputs)
         ]
 
