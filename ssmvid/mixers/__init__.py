@@ -1,5 +1,22 @@
-"""Token mixers: `mixer(tokens (b, l, d), grid) -> (b, l, d)`."""
+"""Token mixers: `mixer(tokens (b, l, d), grid) -> (b, l, d)`; those causal in time have `init_state` and `step`."""
 
+from ssmvid.mixers.attention import Attention
+from ssmvid.mixers.hybrid import LETTERS, hybrid_mixers, hybrid_pattern
 from ssmvid.mixers.mamba import Mamba
+from ssmvid.mixers.mamba2 import Mamba2
+from ssmvid.mixers.mlp import MLP
+from ssmvid.mixers.state import KeyValues, MambaState, State, StreamingMixer
 
-__all__ = ["Mamba"]
+__all__ = [
+    "LETTERS",
+    "MLP",
+    "Attention",
+    "KeyValues",
+    "Mamba",
+    "Mamba2",
+    "MambaState",
+    "State",
+    "StreamingMixer",
+    "hybrid_mixers",
+    "hybrid_pattern",
+]

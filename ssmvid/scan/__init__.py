@@ -3,6 +3,7 @@
 from ssmvid.scan.blocks import padded_windows
 from ssmvid.scan.curves import CURVES
 from ssmvid.scan.grid import Grid
+from ssmvid.scan.layout import Layout
 from ssmvid.scan.naming import AXES
 from ssmvid.scan.orders import ORDERS, ScanOrder
 from ssmvid.scan.patterns import SCHEDULES, ScanPattern, patterns_by_layer
@@ -16,6 +17,7 @@ __all__ = [
     "PATTERNS",
     "SCHEDULES",
     "Grid",
+    "Layout",
     "Place",
     "ScanOrder",
     "ScanPattern",
