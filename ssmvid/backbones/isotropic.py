@@ -79,7 +79,7 @@ class Isotropic(Backbone):
         self.feature_info = [{"module": f"layers.{i}", "num_chs": dim, "reduction": step_h} for i in range(depth)]
         image = num_frames == 1
         self.patch_embed = TubeletEmbed(dim, (t, h, w), stride=(step_t, step_h, step_w), channels=in_chans, image=image)
-        self.grid = _grid(type(self).__name__, self.patch_embed, num_frames, img_size)
+        self.grid = make_grid(type(self).__name__, self.patch_embed, img_size, num_frames)
         self.cls_token = nn.Parameter(torch.zeros(1, prefix, dim)) if prefix else None
         self._make_tables()
         # A block drops the output of the one before it, norm_f that of the last.
@@ -167,12 +167,14 @@ class Isotropic(Backbone):
                     weight.div_(math.sqrt(len(self.layers)))
 
 
-def _grid(name: str, embed: TubeletEmbed, num_frames: int, img_size: int | Sequence[int]) -> Grid:
+def make_grid(name: str, embed: TubeletEmbed, img_size: int | Sequence[int], num_frames: int | None = None) -> Grid:
+    """The grid of such clips; of one tubelet's frames without `num_frames`. `name` is for the error."""
+    frames = embed.tubelet[0] if num_frames is None else num_frames
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    grid = embed.grid((num_frames, height, width))
+    grid = embed.grid((frames, height, width))
     if grid is None:
         raise ValueError(
             f"{name}: num_frames and img_size must be {embed.fitting}, as the tubelet says, "
-            f"got {(num_frames, height, width)}"
+            f"got {(frames, height, width)}"
         )
     return grid

@@ -20,13 +20,13 @@ class Attention(nn.Module):
     | None | None | every token of its clip |
     | None | w | the tokens of its window of w frames and the prefix tokens, which attend to every token |
     | f | None | its segment and all before it: cannot stream, as its state would grow |
-    | f | w | its segment and the w frames before it: a sliding window, segment by segment |
+    | f | w | its segment and so many before it that they are w frames: a sliding window, segment by segment |
 
     Args:
         dim: width of a token.
         head_dim: channels p of a head.
         causal_frames: frames of a segment, where the layer is causal in time.
-        window: frames, as above; with `causal_frames` a multiple of it, 0 for the segment alone.
+        window: frames, as above; with `causal_frames` a multiple of it, the same for the segment alone.
 
     Raises:
         ValueError: head_dim does not divide dim, or the window does not fit.
@@ -41,11 +41,11 @@ class Attention(nn.Module):
         super().__init__()
         if dim % head_dim:
             raise ValueError(f"Attention: head_dim must divide dim = {dim}, got {head_dim}")
-        if window is not None and causal_frames is None and window < 1:
-            raise ValueError(f"Attention: window must be at least 1, in frames, got {window}")
-        if window is not None and causal_frames is not None and (window < 0 or window % causal_frames):
+        unit = 1 if causal_frames is None else causal_frames
+        if unit < 1 or (window is not None and (window < 1 or window % unit)):
             raise ValueError(
-                f"Attention: window must be a multiple of causal_frames = {causal_frames}, in frames, got {window}"
+                f"Attention: causal_frames must be at least 1, and window a multiple of it, got {causal_frames} and "
+                f"{window} frames"
             )
         self.head_dim = head_dim
         self.causal_frames = causal_frames
@@ -96,7 +96,8 @@ class Attention(nn.Module):
 
     @property
     def _segments_before(self) -> int:
-        return (self.window or 0) // (self.causal_frames or 1)
+        """Segments in the window, without the own one."""
+        return (self.window or 0) // (self.causal_frames or 1) - 1
 
     def _refuse_stream(self) -> None:
         if self.causal_frames is None or self.window is None:

@@ -32,19 +32,19 @@ def test_windows_of_frames_and_a_prefix_that_sees_and_is_seen(window, prefix):
 
 
 @pytest.mark.parametrize("prefix", [0, 3])
-@pytest.mark.parametrize("window", [None, 0, 2, 4, 8])
+@pytest.mark.parametrize("window", [None, 2, 4, 6, 10])
 def test_segments_and_the_frames_before_them(window, prefix):
     mixer = make(causal_frames=2, window=window)
     tokens = torch.randn(2, 3 * prefix + GRID.length, 8, dtype=torch.float64)
     segment = torch.arange(3).repeat_interleave(prefix + 8)[: tokens.shape[1]]
     gap = segment[:, None] - segment
-    visible = (gap >= 0) & (gap <= (9 if window is None else window // 2))
+    visible = (gap >= 0) & (gap <= (9 if window is None else window // 2 - 1))
     torch.testing.assert_close(mixer(tokens, GRID), masked(mixer, tokens, visible))
 
 
 def test_a_sliding_window_over_a_sequence_is_sambas():
-    """One token a frame: each sees itself and `window` before it."""
-    mixer, tokens = make(causal_frames=1, window=3), torch.randn(1, 11, 8, dtype=torch.float64)
+    """One token a frame: each sees `window` tokens, itself among them."""
+    mixer, tokens = make(causal_frames=1, window=4), torch.randn(1, 11, 8, dtype=torch.float64)
     gap = torch.arange(11)[:, None] - torch.arange(11)
     torch.testing.assert_close(mixer(tokens, Grid(11, 1, 1)), masked(mixer, tokens, (gap >= 0) & (gap <= 3)))
 
@@ -59,8 +59,9 @@ def test_empty_input(options, shape):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 0}, "window must be at least 1, in frames, got 0"),
-        ({"window": 3, "causal_frames": 2}, "window must be a multiple of causal_frames = 2, in frames, got 3"),
+        ({"window": 0}, "window a multiple of it, got None and 0 frames"),
+        ({"window": 3, "causal_frames": 2}, "window a multiple of it, got 2 and 3 frames"),
+        ({"causal_frames": 0}, "causal_frames must be at least 1, .* got 0 and None frames"),
         ({"head_dim": 3}, "head_dim must divide dim = 8, got 3"),
     ],
 )

@@ -29,9 +29,9 @@ STREAMING = {
     "Mamba2": partial(scanning, Mamba2, head_dim=4),
     "Mamba2, one order": partial(scanning, Mamba2, names=["thw"], head_dim=4),
     "Mamba2, spread": partial(scanning, Mamba2, place="spread", head_dim=4),
-    "window 0": partial(attending, 0),
-    "window 2": partial(attending, 2),
-    "window 6": partial(attending, 6),
+    "own segment": partial(attending, 2),
+    "two segments": partial(attending, 4),
+    "four segments": partial(attending, 8),
     "MLP": partial(MLP, DIM),
 }
 EACH = pytest.mark.parametrize("name", STREAMING)
@@ -148,7 +148,7 @@ def test_what_cannot_stream_says_so(mixer, message):
 
 
 def test_a_state_for_another_segment_is_refused():
-    mixer = attending(2)
+    mixer = attending(4)
     state = mixer.init_state(1, Grid(2, 2, 2))
     with pytest.raises(ValueError, match="the state holds 8 tokens, the window 12: make it with init_state"):
         mixer.step(torch.randn(1, SEGMENT.length, DIM), SEGMENT, state)
