@@ -2,6 +2,8 @@
 
 _PLAIN = {"dim": 16, "depth": 2, "num_classes": 5, "img_size": 16, "tubelet": (1, 8, 8), "state_size": 4}
 
+_MULTISCAN = {**_PLAIN, "num_frames": 3, "hybrid": "MW", "head_dim": 8, "registers": 2}
+
 # Registry name -> options that make it small.
 TINY: dict[str, dict] = {
     "videomamba_tiny": {**_PLAIN, "num_frames": 2},
@@ -9,6 +11,14 @@ TINY: dict[str, dict] = {
     "vim_tiny_stride8": {**_PLAIN, "stride": (1, 4, 4)},
     "mambareg_tiny": {**_PLAIN, "registers": 3},
     "mambareg_small": {**_PLAIN, "registers": 3},
+    "multiscan_tiny": _MULTISCAN,
+    "multiscan_small": {
+        **_MULTISCAN,
+        "causal_frames": 2,
+        "window": 4,
+        "orders": ["hwt", "thw+rev"],
+        "schedule": "same",
+    },
 }
 # Other sizes to run it at, where 24 x 16 and 8 x 40 do not fit.
 SIZES: dict[str, list[tuple[int, int]]] = {}
