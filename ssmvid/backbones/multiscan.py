@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from ssmvid.backbones.base import Stream
 from ssmvid.backbones.isotropic import Isotropic, make_grid
-from ssmvid.blocks import add_and_norm
+from ssmvid.blocks import Block, add_and_norm
 from ssmvid.mixers import State, hybrid_mixers, hybrid_pattern
 from ssmvid.scan import Grid, Layout
 
@@ -157,9 +158,9 @@ class MultiScan(Isotropic):
         if self.register_tokens is not None:
             registers = self.register_tokens.shape[1]
         states = []
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._blocks):
             try:
-                states.append(layer.mixer.init_state(batch, segment, registers))
+                states.append(layer.init_state(batch, segment, registers))
             except ValueError as error:
                 raise ValueError(f"{type(self).__name__}: layers.{i}: {error}") from error
         return states
@@ -179,10 +180,14 @@ class MultiScan(Isotropic):
             ValueError, TypeError: as `forward_tokens` and `init_state`.
         """
         (tokens, residual, grid), states = self.embed(frames), []
-        for layer, before in zip(self.layers, state, strict=True):
+        for layer, before in zip(self._blocks, state, strict=True):
             tokens, residual, after = layer.step(tokens, residual, grid, before)
             states.append(after)
         return self.finish(Stream(tokens, residual, grid)), states
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.layers))
 
     def _without_registers(self, tokens: Tensor, grid: Grid | Sequence[Grid]) -> Tensor:
         layout = Layout.of(grid, tokens.shape[1], self.causal_frames)

@@ -18,6 +18,9 @@ default_cfgs = generate_default_cfgs(
             "classifier": "head",
             "first_conv": "patch_embed.proj",
             "license": "apache-2.0",
+            "paper_name": "Transformers are SSMs: Generalized Models and Efficient Algorithms Through Structured "
+            "State Space Duality",
+            "paper_ids": "arXiv:2405.21060",
         }
         for size in ("tiny", "small", "base", "large")
     }

@@ -63,6 +63,10 @@ class Block(nn.Module):
         normed, stream = add_and_norm(self.drop_path(tokens), residual, self.norm)
         return self.mixer(normed, grid), stream if self.carry == "stream" else at_least_fp32(normed)
 
+    def init_state(self, batch: int, grid: Grid, prefix: int = 0) -> State:
+        """The mixer's state before the first segment of `batch` streams; see `StreamingMixer`."""
+        return cast(StreamingMixer, self.mixer).init_state(batch, grid, prefix)
+
     def step(self, tokens: Tensor, residual: Tensor | None, grid: Grid, state: State) -> tuple[Tensor, Tensor, State]:
         """`forward` on the next segments of a stream, on from the mixer's state; the state after them comes last."""
         normed, stream = add_and_norm(self.drop_path(tokens), residual, self.norm)
