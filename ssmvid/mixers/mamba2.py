@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmvid.layers import at_least_fp32
@@ -15,6 +14,7 @@ from ssmvid.mixers.mamba import CONV_WIDTH
 from ssmvid.mixers.state import MambaState, refuse_stream
 from ssmvid.scan import Grid, Layout, ScanPattern
 from ssmvid_kernels.conv import causal_conv1d
+from ssmvid_kernels.norm import rms_norm
 from ssmvid_kernels.ssd import ssd_scan
 
 NORM_EPS = 1e-5
@@ -153,9 +153,5 @@ class Mamba2(nn.Module):
             cu_seqlens=packed,
         )
         y = y.transpose(1, 2).flatten(2)  # (b, l, inner): path after path, as z
-        return self.out_proj(self._gated_norm(y, z)), MambaState(conv, ssm)
-
-    def _gated_norm(self, y: Tensor, z: Tensor) -> Tensor:
-        """RMSNorm of y silu(z), in fp32 at least."""
-        gated = at_least_fp32(y) * F.silu(at_least_fp32(z))
-        return F.rms_norm(gated, self.norm.normalized_shape, self.norm.weight.to(gated), NORM_EPS).to(y.dtype)
+        gated = rms_norm(y, self.norm.weight, z=z, norm_before_gate=False, eps=NORM_EPS).y
+        return self.out_proj(gated), MambaState(conv, ssm)
