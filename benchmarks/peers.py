@@ -79,39 +79,49 @@ def simple_gla(
     return y + D[:, None] * x, None
 
 
+def rms_norm_added(x: Tensor, weight: Tensor, *, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """torch's own norm after an add."""
+    stream = residual + x
+    return F.rms_norm(stream, weight.shape, weight, 1e-5), stream
+
+
+def layer_norm_added(x: Tensor, weight: Tensor, bias: Tensor, *, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """torch's own norm after an add."""
+    stream = residual + x
+    return F.layer_norm(stream, weight.shape, weight, bias, 1e-5), stream
+
+
 def attention(x: Tensor, **_: object) -> tuple[Tensor, None]:
     """torch's fused attention with x for queries, keys and values: what mixes the same tokens in a transformer."""
     heads = x.transpose(1, 2)
     return F.scaled_dot_product_attention(heads, heads, heads).transpose(1, 2), None
 
 
-def permute_scan_merge(scan: Callable[..., Any]) -> Callable[..., Any]:
-    """k scans of one path over permuted copies, their results permuted back and added: VMamba's cross-scan and merge.
+def permuted(run: Callable[..., Any], merge: bool) -> Callable[..., Any]:
+    """k runs of one path over permuted copies, their results permuted back: VMamba's cross-scan and, added, merge.
 
-    `scan` is this package's own, so that the ratio is what fusing the paths is worth. With two orders, there and
+    `run` is this package's own op, so that the ratio is what fusing the paths is worth. With two orders, there and
     back, it is Vim's flip, scan, flip.
     """
 
-    def run(walks: Sequence[Walk], x: Tensor, **tensors: Any) -> tuple[Tensor, None]:
-        options = {name: value for name, value in tensors.items() if not isinstance(value, Tensor)}
-        total = None
+    def all_paths(walks: Sequence[Walk], x: Tensor, **given: Any) -> tuple[Tensor, None]:
+        ys = []
         for path, walk in enumerate(walks):
             rows = walk.rows().long().to(x.device)
             there = lambda tensor, rows=rows: tensor.index_select(1, rows)
             own = {
                 name: there(value[:, path]) if name in ("dt", "B", "C") else value[path]
-                for name, value in tensors.items()
+                for name, value in given.items()
                 if isinstance(value, Tensor)
             }
-            y = scan(there(x), **own, **options)[0]
-            y = y.index_select(1, torch.argsort(rows))
-            total = y if total is None else total + y
-        return total, None
+            y = run(there(x), **{**given, **own})[0]
+            ys.append(y.index_select(1, torch.argsort(rows)))
+        return (sum(ys[1:], ys[0]) if merge else torch.stack(ys, 1)), None
 
-    return run
+    return all_paths
 
 
-LOOPS = {
+PEERS = {
     "s6": (Peer("unbind loop", selective_scan_loop),),
     "ssd": (
         Peer("unbind loop", ssd_scan_loop),
@@ -119,9 +129,11 @@ LOOPS = {
         Peer("attention", attention, same=False),
     ),
     "conv": (Peer("F.conv1d", causal_conv1d_grouped),),
+    "rms_norm": (Peer("F.rms_norm", rms_norm_added),),
+    "layer_norm": (Peer("F.layer_norm", layer_norm_added),),
 }
 
 
 def peers(op: str, run: Callable[..., Any], paths: int) -> tuple[Peer, ...]:
-    """What stands beside `run`, the op's own function: other code for one path, unfused scans for several."""
-    return (Peer("permute, scan, merge", permute_scan_merge(run)),) if paths else LOOPS[op]
+    """What stands beside `run`, the op's own function: other code for one path, unfused runs for several."""
+    return (Peer("permute, scan, merge", permuted(run, merge=op != "conv")),) if paths else PEERS[op]

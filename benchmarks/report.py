@@ -18,7 +18,8 @@ TITLES = {
     "s6": "selective_scan",
     "conv": "causal_conv1d",
     "ssd": "ssd_scan",
-    "norm": "rms_norm",
+    "rms_norm": "rms_norm after an add",
+    "layer_norm": "layer_norm after an add",
     "model": "Models, forward",
 }
 # What makes two rows the same measurement, and so one table; what makes two rows of it one cell.
