@@ -59,8 +59,9 @@ def find_ops() -> dict[str, Op]:
         if info.ispkg:
             home = f"{package.__name__}.{info.name}"
             functions = [f for f in vars(package).values() if inspect.isfunction(f) and f.__module__ == home]
-            step, run = sorted(functions, key=lambda f: not f.__name__.endswith("_step"))
-            found[info.name] = Op(info.name, run, step, importlib.import_module(f"{home}.cases"))
+            if functions:  # compat has no op of its own
+                step, run = sorted(functions, key=lambda f: not f.__name__.endswith("_step"))
+                found[info.name] = Op(info.name, run, step, importlib.import_module(f"{home}.cases"))
     return found
 
 
