@@ -88,7 +88,7 @@ def scan_groups(
         return selective_scan(
             x, dt, A, B.squeeze(2), C.squeeze(2), D, z=z, dt_bias=dt_bias, dt_softplus=dt_softplus, h0=h0
         )
-    # Groups are paths that walk the same way, each with its own channels: one launch, and nothing is copied.
+    # Groups are paths that walk the same way, each with its own channels: one launch, and no input is copied.
     split = lambda tensor, axis: tensor.unflatten(axis, (g, d // g))
     y, h = selective_scan(
         split(x, 2).movedim(2, 1),
