@@ -1,10 +1,10 @@
-"""mamba_ssm's gated RMSNorm (`mamba_ssm.ops.triton.layernorm_gated`)."""
+"""mamba_ssm's gated RMSNorm (`mamba_ssm.ops.triton.layernorm_gated`) over `rms_norm`."""
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ..norm import rms_norm
 
 
 def rmsnorm_fn(
@@ -28,16 +28,10 @@ def rmsnorm_fn(
     Returns:
         y, as x.
 
+    Raises:
+        ValueError, TypeError: as `rms_norm`.
+
     Source: rmsnorm_fn of github.com/state-spaces/mamba, version 2.3.2.
     """
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    gate = None if z is None else F.silu(z.to(wide.dtype))
-    if gate is not None and not norm_before_gate:
-        wide = wide * gate
-    groups = wide.unflatten(-1, (-1, group_size or x.shape[-1]))
-    y = (groups * torch.rsqrt(groups.square().mean(-1, keepdim=True) + eps)).flatten(-2) * weight
-    if bias is not None:
-        y = y + bias
-    if gate is not None and norm_before_gate:
-        y = y * gate
-    return y.to(x.dtype)
+    y, _ = rms_norm(x, weight, bias, z=z, group_size=group_size, norm_before_gate=norm_before_gate, eps=eps)
+    return y
