@@ -27,8 +27,9 @@ import torch
 import triton
 from omegaconf import DictConfig
 
-from ssmvid_kernels import backends, causal_conv1d, selective_scan, ssd_scan
+from ssmvid_kernels import backends, causal_conv1d, layer_norm, rms_norm, selective_scan, ssd_scan
 from ssmvid_kernels.conv import cases as conv_cases
+from ssmvid_kernels.norm import cases as norm_cases
 from ssmvid_kernels.s6 import cases as s6_cases
 from ssmvid_kernels.ssd import cases as ssd_cases
 from ssmvid_kernels.testing import Tensors, assert_as_exact, outputs_and_gradients
@@ -54,6 +55,20 @@ OPS: dict[str, dict[str, Any]] = {
         tensors=("x", "weight", "bias"),
         options=dict(activation="silu"),
         peer=("F.conv1d", peers.causal_conv1d_grouped, dict(activation="silu")),
+    ),
+    "rms_norm": dict(
+        cases=norm_cases,
+        op=rms_norm,
+        tensors=("x", "weight", "residual"),
+        options={},
+        peer=("F.rms_norm", peers.rms_norm_added, {}),
+    ),
+    "layer_norm": dict(
+        cases=norm_cases,
+        op=layer_norm,
+        tensors=("x", "weight", "bias", "residual"),
+        options={},
+        peer=("F.layer_norm", peers.layer_norm_added, {}),
     ),
 }
 

@@ -64,9 +64,9 @@ def list_items() -> list[Item]:
         for dtype, call, case in product(DTYPES, op.cases.CALLS, op.cases.EXACT)
     ]
     layouts = [
-        dict(check="exact", op=name, dtype=dtype, call=next(iter(op.cases.CALLS)), layout=layout, case="two_paths")
+        dict(check="exact", op=name, dtype=dtype, call=next(iter(op.cases.CALLS)), layout=layout, case=op.strided_case)
         for name, op in ops.items()
-        for dtype, layout in product(DTYPES, LAYOUTS[1:])
+        for dtype, layout in product(DTYPES, op.layouts[1:])
     ]
     return [
         *calls,
@@ -75,7 +75,10 @@ def list_items() -> list[Item]:
         *(dict(check="capture", op=op, dtype=dtype, case="clip") for op, dtype in product(ops, TIMED)),
         *(dict(check="compile", op=op, dtype=dtype, case="clip") for op, dtype in product(ops, TIMED)),
         *(dict(check="repeats", op=op, dtype=dtype, case="clip", times=1000) for op, dtype in product(ops, TIMED)),
-        *(dict(check="far", op=op, dtype=dtype, case="two_paths") for op, dtype in product(ops, TIMED)),
+        *(
+            dict(check="far", op=name, dtype=dtype, case=op.strided_case)
+            for (name, op), dtype in product(ops.items(), TIMED)
+        ),
         *(dict(check="large", op=op, dtype="bfloat16", case="image", elements=FAR) for op in ops),
         *(
             {"check": "speed", "op": op, "dtype": dtype, "case": case, "pass": which}
@@ -146,7 +149,7 @@ def check_far(item: Item, device: str) -> None:
     """Tokens that lie over 2^31 elements apart are read as well as dense ones."""
     op = find_ops()[item["op"]]
     case, dtype = op.cases.EXACT[item["case"]], getattr(torch, item["dtype"])
-    tensors, options = arguments(op, case, dtype=dtype, layout="own x", device=device)
+    tensors, options = arguments(op, case, dtype=dtype, layout="own x" if op.step else "dense", device=device)
     expected = both_ways(op, tensors, options, device)
     between = FAR // (case.l - 1) + 1
     memory = torch.zeros(case.l * between, dtype=dtype, device=device)
@@ -207,11 +210,11 @@ def backend(device: str) -> str:
 def both_ways(
     op: Op, tensors: dict[str, Tensor], options: dict[str, Any], device: str, only: Iterable[str] | None = None
 ) -> dict[str, Tensor]:
-    """`{y, h, d<argument>...}` for the sum of y; `only` names the arguments to take gradients of."""
+    """`{<output>..., d<argument>...}` for the sum of y; `only` names the arguments to take gradients of."""
     names = list(tensors if only is None else only)
     out = op.run(**tensors, **options, backend=backend(device))
     grads = torch.autograd.grad(out[0], [tensors[name] for name in names], torch.ones_like(out[0]))
-    return dict(zip(["y", "h", *(f"d{name}" for name in names)], [*out, *grads]))
+    return out._asdict() | dict(zip((f"d{name}" for name in names), grads))
 
 
 def assert_same(name: str, got: Tensor, expected: Tensor) -> None:

@@ -38,3 +38,15 @@ def ssd_scan_loop(
         h = decay_i * h + drive_i * B_i[:, :, None]
         ys.append((h * C_i[:, :, None]).sum(-1))
     return torch.stack(ys, 1) + D[:, None] * x, h
+
+
+def rms_norm_added(x: Tensor, weight: Tensor, *, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """torch's own norm after an add."""
+    stream = residual + x
+    return F.rms_norm(stream, weight.shape, weight, 1e-5), stream
+
+
+def layer_norm_added(x: Tensor, weight: Tensor, bias: Tensor, *, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """torch's own norm after an add."""
+    stream = residual + x
+    return F.layer_norm(stream, weight.shape, weight, bias, 1e-5), stream

@@ -12,7 +12,14 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
-TITLES = {"s6": "selective_scan", "conv": "causal_conv1d", "ssd": "ssd_scan", "model": "Models, forward"}
+TITLES = {
+    "s6": "selective_scan",
+    "conv": "causal_conv1d",
+    "ssd": "ssd_scan",
+    "rms_norm": "rms_norm after an add",
+    "layer_norm": "layer_norm after an add",
+    "model": "Models, forward",
+}
 # What makes two rows the same measurement, and so one table; what makes two rows of it one cell.
 TABLE = ("device", "op", "dtype", "threads")
 CELL = ("case", "model", "frames", "size", "pass", "backend")

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from ssmvid.data import write_videos
 
 ROOT = Path(__file__).parents[1] / "hydra_configs"
-SMALL = ["model.depth=2", "model.dim=16"]  # what a choice decides is its keys, not its size
+# What a choice decides is its keys, not its size.
+SMALL = {"model=vmamba_tiny": "model.depths=[1,1]", "model=mambavision_tiny": "model.depths=[1,1,2,2]"}
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in ROOT.glob("*/*.yaml") if path.parent.name != "ablation")
 ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
 
@@ -31,7 +32,7 @@ def videos(tmp_path_factory):
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_builds(choice, videos):
     extra = [f"data.root={videos}"] if choice == "data=video_folder" else []
-    cfg = composed(choice, *extra, *(f"++{small}" for small in SMALL))
+    cfg = composed(choice, *extra, "++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"))
     OmegaConf.to_container(cfg, resolve=True)
     train_set = instantiate(cfg.data.train)
     assert instantiate(cfg.data.val).class_names == train_set.class_names

@@ -38,7 +38,7 @@ def assert_as_exact(name: str, got: Tensor, plain: Tensor, exact: Tensor, factor
 
 
 def assert_op_as_exact(
-    op: Callable[..., tuple[Tensor, ...]], tensors: Tensors, backend: str, **options: object
+    op: Callable[..., tuple[Tensor | None, ...]], tensors: Tensors, backend: str, **options: object
 ) -> None:
     """Outputs and gradients of `op` on `backend` agree with its reference, as `assert_as_exact` means it."""
     exact, plain = exact_and_plain(op, tensors, **options)
@@ -47,7 +47,7 @@ def assert_op_as_exact(
 
 
 def exact_and_plain(
-    op: Callable[..., tuple[Tensor, ...]], tensors: Tensors, **options: object
+    op: Callable[..., tuple[Tensor | None, ...]], tensors: Tensors, **options: object
 ) -> tuple[Tensors, Tensors]:
     """Outputs and gradients of the reference, in float64 and in the tensors' own dtype.
 
@@ -63,9 +63,11 @@ def exact_and_plain(
     return exact, {name: exact[name] + ratio * (plain32[name].double() - exact32[name]) for name in exact}
 
 
-def outputs_and_gradients(op: Callable[..., tuple[Tensor, ...]], tensors: Tensors, **options: object) -> Tensors:
-    """`{y, h, d<argument>...}`: the outputs (y, or y and h) and the gradient of a fixed random mix of them."""
-    out = op(**tensors, **options)
+def outputs_and_gradients(op: Callable[..., tuple[Tensor | None, ...]], tensors: Tensors, **options: object) -> Tensors:
+    """`{y, h, d<argument>...}`: the outputs by name, or y alone, and the gradient of a fixed random mix of them."""
+    returned = op(**tensors, **options)
+    named = {name: t for name, t in zip(getattr(returned, "_fields", ("y",)), returned) if t is not None}
+    out = list(named.values())
     g = torch.Generator().manual_seed(1)
     weights = [torch.randn(t.shape, generator=g, dtype=torch.float64).to(t) for t in out]
     wanted = {name: tensor for name, tensor in tensors.items() if tensor.requires_grad}
@@ -73,7 +75,7 @@ def outputs_and_gradients(op: Callable[..., tuple[Tensor, ...]], tensors: Tensor
     grads = torch.autograd.grad(
         [t for t, _ in used], list(wanted.values()), [weight for _, weight in used], materialize_grads=True
     )
-    return dict(zip([*("y", "h")[: len(out)], *(f"d{name}" for name in wanted)], [*out, *grads]))
+    return named | dict(zip((f"d{name}" for name in wanted), grads))
 
 
 def device_of(backend: str) -> str:

@@ -7,11 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssmvid.layers import at_least_fp32
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
-from ssmvid.scan import Grid, ScanPattern
+from ssmvid.mixers.paths import scan_paths
+from ssmvid.scan import Grid, Merge, ScanPattern
 from ssmvid_kernels.conv import causal_conv1d
-from ssmvid_kernels.s6 import selective_scan
 from ssmvid_kernels.walk import Walk
 
 CONV_WIDTH = 4
@@ -93,29 +92,23 @@ class Mamba(nn.Module):
         """
         walks = self.pattern.walks(grid, prefix=tokens.shape[1] - grid.length)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
-        return self.out_proj(self._scan(x, z, walks))
+        return self.out_proj(self._scan(x, walks, z=z, merge=self.pattern.merge))
 
-    def _scan(self, x: Tensor, z: Tensor, walks: list[Walk]) -> Tensor:
-        """Convolve and scan x (b, l, inner) along the walks, merge and gate: (b, l, inner)."""
+    def _scan(self, x: Tensor, walks: list[Walk], *, z: Tensor | None, merge: Merge | None) -> Tensor:
+        """Convolve and scan x (b, l, inner) along the walks: (b, l, inner), (b, k, l, inner) with `merge=None`."""
         weight, bias = self._stacked("conv1d{}.weight"), self._stacked("conv1d{}.bias")
         x = causal_conv1d(x, weight.squeeze(-2), bias, activation="silu", walks=walks[: len(self.sets)]).y
-        dt, B, C = torch.matmul(x, self._stacked("x_proj{}.weight").mT).split(self.sizes, dim=-1)
-        dt = torch.matmul(dt, self._stacked("dt_proj{}.weight").mT)  # (b, sets, l, inner), as x
-        x, dt, B, C = (tensor.expand(-1, len(walks), -1, -1) for tensor in (x, dt, B, C))
-        A_log = torch.stack([self.get_parameter(f"A{name}_log") for name in self.paths])
-        return selective_scan(
+        return scan_paths(
             x,
-            dt,
-            -torch.exp(at_least_fp32(A_log)),
-            B,
-            C,
-            self._stacked("D{}").expand(len(walks), -1),
+            walks,
+            x_proj=self._stacked("x_proj{}.weight"),
+            dt_proj=self._stacked("dt_proj{}.weight"),
+            dt_bias=self._stacked("dt_proj{}.bias"),
+            A_log=torch.stack([self.get_parameter(f"A{name}_log") for name in self.paths]),
+            D=self._stacked("D{}"),
             z=z,
-            dt_bias=self._stacked("dt_proj{}.bias").expand(len(walks), -1),
-            dt_softplus=True,
-            walks=walks,
-            merge=self.pattern.merge,
-        ).y
+            merge=merge,
+        )
 
     def _stacked(self, key: str) -> Tensor:
         """A parameter of every set, stacked on a leading axis."""
