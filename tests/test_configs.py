@@ -22,6 +22,14 @@ def composed(*overrides, name="train"):
         return compose(name, overrides=["run=test", *overrides])
 
 
+def shrunk(choice):
+    """Overrides that make a choice's model small."""
+    if choice.startswith("hybrid="):
+        return ["model=multiscan_micro"]  # the number of layers is what it decides
+    heads = ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith("model=multiscan") else []
+    return ["++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"), *heads]
+
+
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     root = tmp_path_factory.mktemp("videos")
@@ -32,7 +40,7 @@ def videos(tmp_path_factory):
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_builds(choice, videos):
     extra = [f"data.root={videos}"] if choice == "data=video_folder" else []
-    cfg = composed(choice, *extra, "++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"))
+    cfg = composed(choice, *extra, *shrunk(choice))
     OmegaConf.to_container(cfg, resolve=True)
     train_set = instantiate(cfg.data.train)
     assert instantiate(cfg.data.val).class_names == train_set.class_names

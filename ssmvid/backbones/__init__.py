@@ -4,6 +4,7 @@ from ssmvid.backbones import (
     local_vim_variants,
     mambareg_variants,
     mambavision_variants,
+    multiscan_variants,
     videomamba_variants,
     vim_variants,
     vmamba_variants,
@@ -13,6 +14,7 @@ from ssmvid.backbones.checkpoint import load_checkpoint
 from ssmvid.backbones.local_vim import LocalVim
 from ssmvid.backbones.mambareg import MambaReg
 from ssmvid.backbones.mambavision import MambaVision
+from ssmvid.backbones.multiscan import MultiScan
 from ssmvid.backbones.videomamba import VideoMamba
 from ssmvid.backbones.videomamba_pretrain import VideoMambaPretrain
 from ssmvid.backbones.vim import Vim
@@ -23,6 +25,7 @@ __all__ = [
     "LocalVim",
     "MambaReg",
     "MambaVision",
+    "MultiScan",
     "VMamba",
     "VideoMamba",
     "VideoMambaPretrain",
@@ -31,6 +34,7 @@ __all__ = [
     "local_vim_variants",
     "mambareg_variants",
     "mambavision_variants",
+    "multiscan_variants",
     "videomamba_variants",
     "vim_variants",
     "vmamba_variants",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ssmvid.backbones.hierarchical import Hierarchical, Run, Stage, drop_path_rates
 from ssmvid.blocks import ConvBlock, MlpBlock
 from ssmvid.layers import ConvStem, to_maps, to_tokens
-from ssmvid.mixers import Attention, MambaVisionMixer
+from ssmvid.mixers import MambaVisionAttention, MambaVisionMixer
 from ssmvid.scan import Grid, ScanPattern, patterns_by_layer
 
 CONV_STAGES = 2
@@ -150,7 +150,7 @@ def _mixers(
         if i < scanning:
             yield MambaVisionMixer(width, pattern=next(patterns), state_size=state_size)
         else:
-            yield Attention(width, heads=heads)
+            yield MambaVisionAttention(width, heads=heads)
 
 
 def _own_key(key: str) -> str:

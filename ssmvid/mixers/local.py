@@ -59,7 +59,8 @@ class LocalMamba(Mamba):
         walks, padding = padded_walks(self.pattern, grid, prefix=length - grid.length)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
         x = F.pad(x, (0, 0, 0, padding)) if padding else x
-        y = self._scan(x, walks, z=None, merge=None)[:, :, :length] * F.silu(z).unsqueeze(1)  # (b, k, l, inner)
+        y, _ = self._scan(x, walks, z=None, merge=None)  # (b, k, l + padding, inner)
+        y = y[:, :, :length] * F.silu(z).unsqueeze(1)
         y = y * self.attn(y)
         if self.weights is not None:
             y = F.layer_norm(y, y.shape[-1:]) * self.weights.softmax(0).squeeze(-1)

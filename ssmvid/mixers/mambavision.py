@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import timm.layers
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ class MambaVisionMixer(nn.Module):
         """Mix tokens (b, grid.length, dim), which have no prefix."""
         x, z = self.in_proj(tokens).mT.chunk(2, dim=1)  # (b, dim / 2, l) each
         x, z = F.silu(self.conv1d_x(x)).mT, F.silu(self.conv1d_z(z)).mT
-        y = scan_paths(
+        y, _ = scan_paths(
             x.unsqueeze(1),
             self.pattern.walks(grid),
             x_proj=self.x_proj.weight[None],
@@ -62,3 +63,22 @@ class MambaVisionMixer(nn.Module):
             merge=self.pattern.merge,
         )
         return self.out_proj(torch.cat([y, z], dim=-1))
+
+
+class MambaVisionAttention(timm.layers.Attention):
+    """Every token attends to all; timm's layer, on torch's scaled dot product.
+
+    Args:
+        dim: width of a token.
+        heads: it divides `dim`.
+    """
+
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__(dim, heads, qkv_bias=True)
+        for linear in (self.qkv, self.proj):
+            nn.init.trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """Mix tokens (b, l, dim), wherever they lie."""
+        return super().forward(tokens)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ssmvid.layers import at_least_fp32
 from ssmvid.scan import Merge
-from ssmvid_kernels.s6 import selective_scan
+from ssmvid_kernels.s6 import Scan, selective_scan
 from ssmvid_kernels.walk import Walk
 
 
@@ -22,7 +22,9 @@ def scan_paths(
     D: Tensor,
     z: Tensor | None = None,
     merge: Merge | None = "sum",
-) -> Tensor:
+    h0: Tensor | None = None,
+    cu_seqlens: Tensor | None = None,
+) -> Scan:
     """Scan x along k walks, with dt, B and C projected from it. No permuted copy of anything is made.
 
     The first axis of a parameter, and the second of x, is k, or 1 where the paths share it.
@@ -36,10 +38,10 @@ def scan_paths(
         A_log: (k, d, n); A = -exp(A_log).
         D: skip weight (k, d).
         z: gate (b, l, d) of the merged outputs.
-        merge: as in `selective_scan`.
+        merge, h0, cu_seqlens: as in `selective_scan`.
 
     Returns:
-        (b, l, d) in token order, (b, k, l, d) with `merge=None`.
+        `Scan(y, h)`: y (b, l, d) in token order, (b, k, l, d) with `merge=None`; h (b, k, d, n).
 
     Source: Gu & Dao 2023 (Mamba), arXiv:2312.00752, algorithm 2; k of them: Liu et al. 2024, arXiv:2401.10166.
     """
@@ -59,4 +61,6 @@ def scan_paths(
         dt_softplus=True,
         walks=walks,
         merge=merge,
-    ).y
+        h0=h0,
+        cu_seqlens=cu_seqlens,
+    )

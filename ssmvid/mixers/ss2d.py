@@ -67,7 +67,7 @@ class SS2D(nn.Module):
         x = self.in_proj(tokens)
         x, z = x.chunk(2, dim=-1) if self.gated else (x, None)  # (b, l, inner) each
         x = F.silu(to_tokens(self.conv2d(to_maps(x, grid)), grid.t))
-        y = scan_paths(
+        y, _ = scan_paths(
             x.unsqueeze(1),
             self.pattern.walks(grid),
             x_proj=self.x_proj_weight,

@@ -3,6 +3,7 @@
 from ssmvid.scan.blocks import padded_windows
 from ssmvid.scan.curves import CURVES
 from ssmvid.scan.grid import Grid
+from ssmvid.scan.layout import Layout
 from ssmvid.scan.naming import AXES
 from ssmvid.scan.orders import ORDERS, ScanOrder
 from ssmvid.scan.padding import padded_walks
@@ -17,6 +18,7 @@ __all__ = [
     "PATTERNS",
     "SCHEDULES",
     "Grid",
+    "Layout",
     "Merge",
     "Place",
     "ScanOrder",

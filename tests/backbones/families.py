@@ -4,6 +4,8 @@ _PLAIN = {"dim": 16, "depth": 2, "num_classes": 5, "img_size": 16, "tubelet": (1
 _STAGES = {"dim": 8, "depths": [1, 1], "num_classes": 5, "img_size": 16}
 _HYBRID = {"dim": 8, "depths": [1, 1, 2, 2], "num_classes": 5, "img_size": 64, "heads": [2, 4], "windows": [3, 2]}
 
+_MULTISCAN = {**_PLAIN, "num_frames": 3, "hybrid": "MW", "head_dim": 8, "registers": 2}
+
 # Registry name -> options that make it small.
 TINY: dict[str, dict] = {
     "videomamba_tiny": {**_PLAIN, "num_frames": 2},
@@ -19,6 +21,14 @@ TINY: dict[str, dict] = {
     "vanilla_vmamba_tiny": {**_STAGES, "state_size": 4},
     "mambavision_tiny": {**_HYBRID, "num_frames": 2},
     "mambavision_base": _HYBRID,
+    "multiscan_tiny": _MULTISCAN,
+    "multiscan_small": {
+        **_MULTISCAN,
+        "causal_frames": 2,
+        "window": 4,
+        "orders": ["hwt", "thw+rev"],
+        "schedule": "same",
+    },
 }
 # Other sizes to run it at, where 24 x 16 and 8 x 40 do not fit.
 SIZES: dict[str, list[tuple[int, int]]] = {}
