@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from ssmvid.data import write_videos
 
 ROOT = Path(__file__).parents[1] / "hydra_configs"
-SMALL = ["model.depth=2", "model.dim=16"]  # what a choice decides is its keys, not its size
+# What a choice decides is its keys, not its size.
+SMALL = {"model=vmamba_tiny": "model.depths=[1,1]", "model=mambavision_tiny": "model.depths=[1,1,2,2]"}
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in ROOT.glob("*/*.yaml") if path.parent.name != "ablation")
 ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
 
@@ -25,8 +26,8 @@ def shrunk(choice):
     """Overrides that make a choice's model small."""
     if choice.startswith("hybrid="):
         return ["model=multiscan_micro"]  # the number of layers is what it decides
-    heads = ["model.head_dim=8", "model.hybrid=MW"] if choice.startswith("model=multiscan") else []
-    return [f"++{small}" for small in SMALL + heads]
+    heads = ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith("model=multiscan") else []
+    return ["++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"), *heads]
 
 
 @pytest.fixture(scope="module")

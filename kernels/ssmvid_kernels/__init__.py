@@ -2,6 +2,7 @@
 
 from .backends import BackendError, choose, use_backend
 from .conv import Conv, causal_conv1d, causal_conv1d_step
+from .graphs import warmup
 from .norm import Norm, layer_norm, rms_norm
 from .s6 import Scan, selective_scan, selective_scan_step
 from .ssd import ssd_scan, ssd_step
@@ -23,4 +24,5 @@ __all__ = [
     "ssd_scan",
     "ssd_step",
     "use_backend",
+    "warmup",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .walk import Walk
 
-GRIDS = {18: (2, 3, 3), 30: (5, 3, 2)}  # a (t, h, w) for each length that a case walks
+GRIDS = {18: (2, 3, 3), 30: (5, 3, 2), 140: (7, 4, 5)}  # a (t, h, w) for each length that a case walks
 LAYOUTS = ("dense", "transposed", "sliced", "expanded")
 
 

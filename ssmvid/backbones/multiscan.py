@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ssmvid.backbones.base import Stream
-from ssmvid.backbones.isotropic import Isotropic, make_grid
+from ssmvid.backbones.base import Stream, grid_for
+from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.blocks import Block, add_and_norm
 from ssmvid.mixers import State, hybrid_mixers, hybrid_pattern
 from ssmvid.scan import Grid, Layout
@@ -153,7 +153,9 @@ class MultiScan(Isotropic):
             ValueError: a layer is not causal in time or its state would grow (which, and what to do), or the size does
                 not fit the tubelet.
         """
-        _, h, w = self.grid if img_size is None else make_grid(type(self).__name__, self.patch_embed, img_size)
+        _, h, w = self.grid
+        if img_size is not None:
+            _, h, w = grid_for(type(self).__name__, self.patch_embed, self.patch_embed.tubelet[0], img_size)
         segment, registers = Grid(self.causal_frames or 1, h, w), 0
         if self.register_tokens is not None:
             registers = self.register_tokens.shape[1]

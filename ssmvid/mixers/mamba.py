@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ssmvid.layers import at_least_fp32
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
+from ssmvid.mixers.paths import scan_paths
 from ssmvid.mixers.state import MambaState, refuse_stream
-from ssmvid.scan import Grid, Layout, ScanPattern
+from ssmvid.scan import Grid, Layout, Merge, ScanPattern
 from ssmvid_kernels.conv import causal_conv1d
-from ssmvid_kernels.s6 import Scan, selective_scan
 from ssmvid_kernels.walk import Walk
 
 CONV_WIDTH = 4
@@ -127,6 +127,20 @@ class Mamba(nn.Module):
         layout = Layout.of(grid, tokens.shape[1], self.pattern.causal_frames)
         walks, packed = self.pattern.walks(grid, layout.prefix), layout.cu_seqlens(tokens.device)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
+        y, after = self._scan(x, walks, z=z, merge=self.pattern.merge, state=state, packed=packed)
+        return self.out_proj(y), after
+
+    def _scan(
+        self,
+        x: Tensor,
+        walks: list[Walk],
+        *,
+        z: Tensor | None,
+        merge: Merge | None,
+        state: MambaState | None = None,
+        packed: Tensor | None = None,
+    ) -> tuple[Tensor, MambaState]:
+        """Convolve and scan x (b, l, inner) along the walks: (b, l, inner), (b, k, l, inner) with `merge=None`."""
         x, conv = causal_conv1d(
             x,
             self._stacked("conv1d{}.weight").squeeze(-2),
@@ -136,30 +150,20 @@ class Mamba(nn.Module):
             h0=None if state is None else state.conv,
             cu_seqlens=packed,
         )
-        y, ssm = self._scan(x, z, walks, None if state is None else state.ssm, packed)
-        return self.out_proj(y), MambaState(conv, ssm)
-
-    def _scan(self, x: Tensor, z: Tensor, walks: list[Walk], h0: Tensor | None, packed: Tensor | None) -> Scan:
-        """Scan the convolved x (b, sets, l, inner) along the walks, merge and gate: y (b, l, inner)."""
-        dt, B, C = torch.matmul(x, self._stacked("x_proj{}.weight").mT).split(self.sizes, dim=-1)
-        dt = torch.matmul(dt, self._stacked("dt_proj{}.weight").mT)  # (b, sets, l, inner), as x
-        x, dt, B, C = (tensor.expand(-1, len(walks), -1, -1) for tensor in (x, dt, B, C))
-        A_log = torch.stack([self.get_parameter(f"A{name}_log") for name in self.paths])
-        return selective_scan(
+        y, ssm = scan_paths(
             x,
-            dt,
-            -torch.exp(at_least_fp32(A_log)),
-            B,
-            C,
-            self._stacked("D{}").expand(len(walks), -1),
+            walks,
+            x_proj=self._stacked("x_proj{}.weight"),
+            dt_proj=self._stacked("dt_proj{}.weight"),
+            dt_bias=self._stacked("dt_proj{}.bias"),
+            A_log=torch.stack([self.get_parameter(f"A{name}_log") for name in self.paths]),
+            D=self._stacked("D{}"),
             z=z,
-            dt_bias=self._stacked("dt_proj{}.bias").expand(len(walks), -1),
-            dt_softplus=True,
-            walks=walks,
-            merge=self.pattern.merge,
-            h0=h0,
+            merge=merge,
+            h0=None if state is None else state.ssm,
             cu_seqlens=packed,
         )
+        return y, MambaState(conv, ssm)
 
     def _stacked(self, key: str) -> Tensor:
         """A parameter of every set, stacked on a leading axis."""

@@ -6,7 +6,8 @@ from ssmvid.scan.grid import Grid
 from ssmvid.scan.layout import Layout
 from ssmvid.scan.naming import AXES
 from ssmvid.scan.orders import ORDERS, ScanOrder
-from ssmvid.scan.patterns import SCHEDULES, ScanPattern, patterns_by_layer
+from ssmvid.scan.padding import padded_walks
+from ssmvid.scan.patterns import SCHEDULES, Merge, ScanPattern, patterns_by_layer
 from ssmvid.scan.plans import PATTERNS, ScanPlan
 from ssmvid.scan.prefix import Place, prefix_steps
 
@@ -18,10 +19,12 @@ __all__ = [
     "SCHEDULES",
     "Grid",
     "Layout",
+    "Merge",
     "Place",
     "ScanOrder",
     "ScanPattern",
     "ScanPlan",
+    "padded_walks",
     "padded_windows",
     "patterns_by_layer",
     "prefix_steps",

@@ -95,6 +95,7 @@ def test_a_process_that_dies_takes_only_its_item_with_it(file, capsys):
 
 SMALL = {
     "exact": dict(dtype="float16", call="bare", layout="sliced", case="ragged"),
+    "first": dict(dtype="bfloat16", case="image", seconds=600),
     "repeats": dict(dtype="bfloat16", case="image", times=3),
     "large": dict(dtype="bfloat16", case="image", elements=500_000),
 }
@@ -105,6 +106,20 @@ SMALL = {
 def test_the_checks_themselves(monkeypatch, check, op):
     monkeypatch.setattr(checklist, "backend", lambda device: "cpu")
     checklist.CHECKS[check](dict(check=check, op=op) | SMALL[check], "cpu")
+
+
+def test_a_slow_first_call_is_seen(monkeypatch):
+    monkeypatch.setattr(checklist, "backend", lambda device: "cpu")
+    with pytest.raises(AssertionError, match=r"the first call took .* s, allowed 0 s"):
+        checklist.check_first(dict(op="conv", dtype="float32", case="image", seconds=0), "cpu")
+
+
+@pytest.mark.slow  # the first one waits for a C++ compiler
+@pytest.mark.parametrize("op", find_ops())
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_the_check_of_compilations(monkeypatch, op):
+    monkeypatch.setattr(checklist, "backend", lambda device: "cpu")
+    checklist.check_compile(dict(op=op, dtype="float32", case="image"), "cpu")
 
 
 @pytest.mark.parametrize("op", find_ops())

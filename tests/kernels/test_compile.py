@@ -41,6 +41,13 @@ def test_a_figure_above_its_budget_is_named(figure, worse):
     assert found == [f"op case kernel, cuda:90: {figure} {worse}, budget {limit}"]
 
 
+def test_a_matmul_off_the_tensor_cores_is_named():
+    budget = as_budget([ROW])
+    assert breaches([ROW._replace(matmuls=8)], budget) == []
+    found = breaches([ROW._replace(matmuls=0)], budget)
+    assert found == ["op case kernel, cuda:90: multiplies 16-bit factors without tensor cores"]
+
+
 def test_kernels_without_a_budget_and_budgets_without_a_kernel_are_named():
     other = ROW._replace(target="hip:gfx942")
     assert breaches([ROW, other], as_budget([ROW])) == ["op case kernel, hip:gfx942: not in the budget"]
