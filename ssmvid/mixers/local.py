@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,18 +45,25 @@ class LocalMamba(Mamba):
         dim, pattern, state_size, expand: as of `Mamba`.
         search: merge normed paths by learnt weights, whose largest say which orders to keep.
 
+    Raises:
+        ValueError: as of `Mamba`; or the pattern is causal in time, which channel attention is not.
+
     Source: Huang et al. 2024 (LocalMamba), arXiv:2403.09338, and its released code (Apache-2.0).
     """
 
     def __init__(
         self, dim: int, *, pattern: ScanPattern, state_size: int = 16, expand: int = 2, search: bool = False
     ) -> None:
+        if pattern.causal_frames is not None:
+            raise ValueError("LocalMamba: channel attention reads all of time: make the pattern without causal_frames")
         super().__init__(dim, pattern=pattern, state_size=state_size, expand=expand)
         self.attn = ChannelAttention(expand * dim)
         self.weights = nn.Parameter(1e-3 * torch.randn(len(self.paths), 1, 1, 1)) if search else None
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """As of `Mamba`."""
+    def forward(self, tokens: Tensor, grid: Grid | Sequence[Grid]) -> Tensor:
+        """As of `Mamba`; packed clips are refused, as channel attention would mix them."""
+        if not isinstance(grid, Grid):
+            raise ValueError(f"LocalMamba: expected one grid, got {len(grid)} packed ones: run clip by clip")
         length = tokens.shape[1]
         walks, padding = padded_walks(self.pattern, grid, prefix=length - grid.length)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each

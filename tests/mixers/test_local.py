@@ -38,3 +38,11 @@ def test_paths_in_one_call_are_the_paths_apart(grid, search):
     if search:
         outputs = [F.layer_norm(y, (16,)) * w for y, w in zip(outputs, mixer.weights.flatten().softmax(0))]
     torch.testing.assert_close(mixer(tokens, grid), mixer.out_proj(sum(outputs)), atol=1e-5, rtol=1e-5)
+
+
+def test_what_channel_attention_would_mix_is_refused():
+    with pytest.raises(ValueError, match="channel attention reads all of time"):
+        LocalMamba(8, pattern=ScanPattern.parse(PATHS, causal_frames=1))
+    mixer = LocalMamba(8, pattern=ScanPattern.parse(PATHS))
+    with pytest.raises(ValueError, match="expected one grid, got 2 packed ones"):
+        mixer(torch.randn(1, 4, 8), [Grid(1, 1, 2)] * 2)
