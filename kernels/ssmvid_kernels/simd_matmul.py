@@ -13,8 +13,8 @@ from numba.extending import intrinsic
 from .simd import Vector, _call, _constant, _splat, _suffix
 
 Array = Any
-# The sums of a tile, a row of its right factor and a number of its left must fit the registers: 32 of a whole vector on
-# AVX-512, the room of 8 elsewhere. Tiles of 4 vectors are 4 rows high where there is room, of 2 and of 1 this many:
+# The sums of a tile, a row of its right factor and a number of its left must fit the registers: AVX-512 has 32 of a
+# whole vector, the others the room of 8. Tiles of 4 vectors are 4 rows high; of 2 and of 1 this many:
 MANY = bool(llvm.get_host_cpu_features().get("avx512f"))
 TALL, TALLEST = (8, 8) if MANY else (2, 4)
 

@@ -94,7 +94,7 @@ def store_state(s: Array, at: int, state: Array, base: int, n: int, p: int, lane
 
 
 @njit(cache=True, boundscheck=False)
-def measure(s: Array, at: int, dt: Rows, base: int, order: Array, A: float, lanes: int) -> int:
+def measure(s: Array, at: int, dt: Rows, base: int, order: Array, A: float, lanes: int) -> None:
     """dt of a chunk of Q padded steps, and what it makes, one vector after the other from `at` on.
 
     dt; the running sums `hi` of dt A, and `lo` of what their rounding left out; the decays from the chunk's start
@@ -115,7 +115,6 @@ def measure(s: Array, at: int, dt: Rows, base: int, order: Array, A: float, lane
         to_end = add(sub(splat(hi), hi_i), sub(splat(lo), lo_i))
         store_full(s, at + 3 * steps + i, decay(add(hi_i, lo_i), lanes))
         store_full(s, at + 4 * steps + i, decay(to_end, lanes))
-    return steps
 
 
 @njit(cache=True)

@@ -54,10 +54,8 @@ def decay_weights(s: Array, CB: int, steps: int, Q: int, left: int, left_row: in
         hi_i, lo_i = splat(s[hi + i]), splat(s[lo + i])
         for j in range(0, padded(i + 1, lanes), lanes):
             below = add(sub(hi_i, load_full(s, hi + j)), sub(lo_i, load_full(s, lo + j)))
-            below = keep(below, 0, i + 1 - j)
-            store_full(
-                s, left + i * left_row + j, keep(mul(decay(below, lanes), load_full(s, CB + i * Q + j)), 0, i + 1 - j)
-            )
+            weight = mul(decay(keep(below, 0, i + 1 - j), lanes), load_full(s, CB + i * Q + j))
+            store_full(s, left + i * left_row + j, keep(weight, 0, i + 1 - j))
 
 
 @njit(cache=True, boundscheck=False)

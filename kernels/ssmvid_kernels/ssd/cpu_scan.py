@@ -6,25 +6,15 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import clip_bounds
-from ..cpu import dense, flat, parallel, path_rows
+from ..cpu import clip_rows, dense, flat, parallel, path_rows
 from .op import define
 from .steps import step_gradients, step_sizes
 
 CHUNK = 64  # steps: long enough for the matmuls, short enough that its squares cost no more than its states
 TOGETHER = 4  # heads of a task at most: they share C B^T and one part of dB and dC; fixed, so that results are too
-
-
-def _clips(b: int, l: int, cu_seqlens: Tensor | None, chunk: int) -> np.ndarray:
-    """(s, 4): batch row, start, end, and where the clip's first kept state stands in its row."""
-    bounds = clip_bounds(b, l, cu_seqlens)
-    numbered = range(len(bounds)) if cu_seqlens is not None else [0] * len(bounds)
-    rows = [(row, start, end, start // chunk + i) for (row, start, end), i in zip(bounds, numbered)]
-    return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
 def _state_first(tensor: Tensor | None) -> Tensor | None:
@@ -44,10 +34,11 @@ def _run(kernel: Callable[..., None], module: Any, like: Tensor, size: Any, clip
 
 
 def _sizes(x: Tensor, dt: Tensor, B: Tensor, chunk: int, real: torch.dtype) -> Any:
+    """`Sizes` of a call; scratch for no more steps than there are."""
     from .cpu_chunks import Sizes
 
     (_, k, l, heads), p, (g, n) = dt.shape, x.shape[-1], B.shape[-2:]
-    return Sizes(k, heads, p, n, g, max(min(chunk, l), 1), min(TOGETHER, heads // g), 64 // real.itemsize)
+    return Sizes(k, heads, p, n, g, max(min(chunk, l), 1), max(min(TOGETHER, heads // g), 1), 64 // real.itemsize)
 
 
 def forward(
@@ -91,7 +82,7 @@ def forward(
         dense(D, (k, heads, p), real).ravel(),
         dense(_state_first(h0), (s, k, heads, n, p), real).ravel(),
         path_rows(paths, k, l),
-        _clips(b, l, cu_seqlens, chunk),
+        clip_rows(b, l, cu_seqlens, chunk),
         rows(out.unsqueeze(1).expand(b, k, l, heads, p) if summed else out),
         summed,
         h_out.numpy().ravel(),
@@ -149,7 +140,7 @@ def backward(
         rows(C),
         dense(D, (k, heads, p), real).ravel(),
         path_rows(paths, k, l),
-        _clips(b, l, cu_seqlens, chunk),
+        clip_rows(b, l, cu_seqlens, chunk),
         states.numpy().ravel(),
         states.shape[2],
         rows(dx.expand(b, k, l, heads, p)),
