@@ -147,6 +147,19 @@ def store_full(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Have the cache line of `array[offset]` brought to the second-level cache; nothing waits for it."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        address = _address(context, builder, signature.args[0], *args)
+        flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)]  # a read, to level 2, of data
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, *flags])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
 def splat(typingctx: Any, value: Any) -> Any:
     """The scalar in every lane."""
     result = Vector(value)

@@ -11,6 +11,7 @@ from ..simd_matmul import matmul
 from .cpu_chunks import (
     Rows,
     Sizes,
+    announce,
     decay,
     gather,
     load_state,
@@ -242,6 +243,7 @@ def scan_backward(
         for j in range((end - start + size.chunk - 1) // size.chunk - 1, -1, -1):
             t0 = start + j * size.chunk
             order = rows[k, t0 : min(t0 + size.chunk, end)]
+            earlier = rows[k, max(t0 - size.chunk, start) : t0]
             Q = padded(order.size, lanes)
             gather(s, at.B, B, start_of(B, b, k, group), order, n, lanes)
             gather(s, at.C, C, start_of(C, b, k, group), order, n, lanes)
@@ -266,6 +268,9 @@ def scan_backward(
                 gy = G - Q * P
                 gather(s, gy, dy, start_of(dy, b, k, head), order, p, lanes)
                 gather(s, at.x, x, start_of(x, b, k, head), order, p, lanes)
+                announce(dy, start_of(dy, b, k, head), earlier, p, lanes)
+                announce(x, start_of(x, b, k, head), earlier, p, lanes)
+                announce(dx, start_of(dx, b, k, head), earlier, p, lanes)
                 measure(s, at.steps, dt, start_of(dt, b, k, head), order, A[k, head], lanes)
                 before = ((b * size.k + k) * chunks + kept + j) * size.heads + head
                 load_state(s, at.before, states, before * n * p, n, p, lanes)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numba import njit
 
-from ..simd import LOG2E, add, exp2, fill, load, load_full, mul, splat, store, store_full, sub, where_above
+from ..simd import LOG2E, add, exp2, fill, load, load_full, mul, prefetch, splat, store, store_full, sub, where_above
 from ..simd_matmul import transpose_block
 
 Array = Any
@@ -55,6 +55,14 @@ def gather(s: Array, at: int, tensor: Rows, base: int, order: Array, count: int,
             store_full(s, at + i * width + v, load(tensor.data, row + v, min(lanes, count - v)))
     for i in range(q * width, padded(q, lanes) * width, lanes):
         store_full(s, at + i, fill(load_full(s, at), 0.0))
+
+
+@njit(cache=True, boundscheck=False)
+def announce(tensor: Rows, base: int, order: Array, count: int, lanes: int) -> None:
+    """Have the rows of a later chunk brought to the cache: no CPU foresees pieces of rows that stand far apart."""
+    for i in range(order.size):
+        for v in range(0, count, lanes):
+            prefetch(tensor.data, base + order[i] * tensor.strides[2] + v)
 
 
 @njit(cache=True, boundscheck=False)

@@ -11,6 +11,7 @@ from ..simd_matmul import matmul
 from .cpu_chunks import (
     Rows,
     Sizes,
+    announce,
     decay,
     gather,
     load_state,
@@ -121,6 +122,7 @@ def scan_forward(
         for j in range((end - start + size.chunk - 1) // size.chunk):
             t0 = start + j * size.chunk
             order = rows[k, t0 : min(t0 + size.chunk, end)]
+            later = rows[k, min(t0 + size.chunk, end) : min(t0 + 2 * size.chunk, end)]
             Q = padded(order.size, lanes)
             gather(s, at.B, B, start_of(B, b, k, group), order, n, lanes)
             gather(s, at.C, C, start_of(C, b, k, group), order, n, lanes)
@@ -133,6 +135,8 @@ def scan_forward(
                     before = ((b * size.k + k) * chunks + kept + j) * size.heads + head
                     store_state(s, right, states, before * n * p, n, p, lanes)
                 gather(s, at.x, x, start_of(x, b, k, head), order, p, lanes)
+                announce(x, start_of(x, b, k, head), later, p, lanes)
+                announce(y, start_of(y, b, k, head), later, p, lanes)
                 measure(s, at.steps, dt, start_of(dt, b, k, head), order, A[k, head], lanes)
                 head_forward(s, at, right, Q, N, P, lanes)
                 D_at, y_at = (k * size.heads + head) * p, start_of(y, b, k, head)
