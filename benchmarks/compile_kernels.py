@@ -31,7 +31,10 @@ FIGURES = ("registers", "spill", "shared")
 
 
 class Compiled(NamedTuple):
-    """One kernel for one target: registers a thread, spilled bytes (cuda) or registers (hip) a thread, shared bytes."""
+    """One kernel for one target: registers a thread, spilled bytes (cuda) or registers (hip) a thread, shared bytes.
+
+    `matmuls`: tensor-core instructions, None where no 16-bit factors are multiplied.
+    """
 
     kernel: str
     target: str
@@ -39,6 +42,7 @@ class Compiled(NamedTuple):
     spill: int
     shared: int
     seconds: float
+    matmuls: int | None = None
 
 
 def op_modules() -> Iterator[tuple[str, Any]]:
@@ -69,7 +73,8 @@ def compile_target(target: str) -> list[Compiled]:
         start = time.perf_counter()
         binary = launch(kernel, *args, grid=grid, warmup=True, **options)
         figures = _cuda_figures(binary) if backend == "cuda" else _hip_figures(binary)
-        compiled.append(Compiled(f"{case} {kernel.__name__}", target, *figures, round(time.perf_counter() - start, 1)))
+        seconds = round(time.perf_counter() - start, 1)
+        compiled.append(Compiled(f"{case} {kernel.__name__}", target, *figures, seconds, _matmuls(binary)))
 
     JITFunction.run = compile_only
     for op, module in op_modules():
@@ -111,6 +116,13 @@ def _driver(gpu: Any) -> Any:
     return NoDevice()
 
 
+def _matmuls(binary: Any) -> int | None:
+    if not re.search(r"tt\.dot .*: tensor<\d+x\d+xb?f16>", binary.asm["ttir"]):
+        return None
+    code = binary.asm["ptx"] if "ptx" in binary.asm else binary.asm["amdgcn"]
+    return len(re.findall(r"^\s*(?:@\S+ )?(?:mma\.sync|wgmma\.mma_async|tcgen05\.mma|v_mfma)", code, re.MULTILINE))
+
+
 def _cuda_figures(binary: Any) -> tuple[int, int, int]:
     import triton
 
@@ -149,7 +161,7 @@ def as_budget(rows: list[Compiled]) -> dict[str, Any]:
 
 
 def breaches(rows: list[Compiled], budget: dict[str, Any]) -> list[str]:
-    """One line for every figure above its budget, every kernel without one and every budget without a kernel."""
+    """One line for every figure above its budget, matmul off the tensor cores, and kernel in one of the lists only."""
     worse = []
     compiled = {(row.kernel, row.target) for row in rows}
     for row in rows:
@@ -157,6 +169,8 @@ def breaches(rows: list[Compiled], budget: dict[str, Any]) -> list[str]:
         if limits is None:
             worse.append(f"{row.kernel}, {row.target}: not in the budget")
             continue
+        if row.matmuls == 0:
+            worse.append(f"{row.kernel}, {row.target}: multiplies 16-bit factors without tensor cores")
         for name in FIGURES:
             if getattr(row, name) > limits[name]:
                 worse.append(f"{row.kernel}, {row.target}: {name} {getattr(row, name)}, budget {limits[name]}")
@@ -175,10 +189,11 @@ def main(argv: list[str] | None = None) -> int:
 
     rows = compile_everything(args.jobs)
     width = max(len(row.kernel) for row in rows)
-    print(f"{'kernel':{width}}  {'target':10} registers  spill  shared  seconds")
-    for row in sorted(rows):
+    print(f"{'kernel':{width}}  {'target':10} registers  spill  shared  matmuls  seconds")
+    for row in sorted(rows, key=lambda row: row[:-1]):
         print(
-            f"{row.kernel:{width}}  {row.target:10} {row.registers:9} {row.spill:6} {row.shared:7} {row.seconds:8.1f}"
+            f"{row.kernel:{width}}  {row.target:10} {row.registers:9} {row.spill:6} {row.shared:7}"
+            f" {'-' if row.matmuls is None else row.matmuls:>8} {row.seconds:8.1f}"
         )
     if args.update:
         BUDGET.write_text(json.dumps(as_budget(rows), indent=1) + "\n")

@@ -3,9 +3,10 @@
     python benchmarks/gpu_checklist.py                 # nine minutes of it; call it until nothing is left
     python benchmarks/gpu_checklist.py --minutes 30
 
-Exactness first (every op, dtype, case and way to call it), then bitwise repeats, offsets past 2^31 elements, and the
-speed table of bench.py. A finished item is a row in results/checklist/<device>.jsonl: what was asked, what came of it,
-device, versions and commit. It is asked again only where the sources, the device or a version differ.
+Exactness first (every op, dtype, case and way to call it), then the first call, CUDA graphs, torch.compile, bitwise
+repeats, offsets past 2^31 elements, and the speed table of bench.py. A finished item is a row in
+results/checklist/<device>.jsonl: what was asked, what came of it, device, versions and commit. It is asked again only
+where the sources, the device or a version differ.
 
 Exit status: 0 all is finished and right, 1 something is wrong, 2 no GPU, 3 some is left: call it again.
 """
@@ -22,18 +23,23 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby, product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
+from ssmvid_kernels import warmup
 from ssmvid_kernels.backends import interpreting
 from ssmvid_kernels.calls import LAYOUTS, Op, arguments, axis_of, find_ops
 from ssmvid_kernels.testing import assert_op_as_exact, poisoned_empty
@@ -58,19 +64,25 @@ def list_items() -> list[Item]:
         for dtype, call, case in product(DTYPES, op.cases.CALLS, op.cases.EXACT)
     ]
     layouts = [
-        dict(check="exact", op=name, dtype=dtype, call=next(iter(op.cases.CALLS)), layout=layout, case="two_paths")
+        dict(check="exact", op=name, dtype=dtype, call=next(iter(op.cases.CALLS)), layout=layout, case=op.strided_case)
         for name, op in ops.items()
-        for dtype, layout in product(DTYPES, LAYOUTS[1:])
+        for dtype, layout in product(DTYPES, op.layouts[1:])
     ]
     return [
         *calls,
         *layouts,
+        *(dict(check="first", op=op, dtype=dtype, case="clip", seconds=3) for op, dtype in product(ops, TIMED)),
+        *(dict(check="capture", op=op, dtype=dtype, case="clip") for op, dtype in product(ops, TIMED)),
+        *(dict(check="compile", op=op, dtype=dtype, case="clip") for op, dtype in product(ops, TIMED)),
         *(dict(check="repeats", op=op, dtype=dtype, case="clip", times=1000) for op, dtype in product(ops, TIMED)),
-        *(dict(check="far", op=op, dtype=dtype, case="two_paths") for op, dtype in product(ops, TIMED)),
+        *(
+            dict(check="far", op=name, dtype=dtype, case=op.strided_case)
+            for (name, op), dtype in product(ops.items(), TIMED)
+        ),
         *(dict(check="large", op=op, dtype="bfloat16", case="image", elements=FAR) for op in ops),
         *(
             {"check": "speed", "op": op, "dtype": dtype, "case": case, "pass": which}
-            for op, dtype, case, which in product(ops, TIMED, bench.cases, bench.passes)
+            for op, dtype, case, which in product(ops, TIMED, bench.case, bench["pass"])
         ),
     ]
 
@@ -83,6 +95,45 @@ def check_exact(item: Item, device: str) -> None:
     tensors, options = arguments(op, case, call, dtype=dtype, layout=item["layout"], device=device)
     with poisoned_empty():
         assert_op_as_exact(op.run, tensors, backend(device), **options)
+
+
+def check_first(item: Item, device: str) -> None:
+    """The first call of all, nothing compiled and nothing cached, is over soon."""
+    op = find_ops()[item["op"]]
+    tensors, options = arguments(op, op.cases.SPEED[item["case"]], dtype=getattr(torch, item["dtype"]), device=device)
+    with tempfile.TemporaryDirectory() as empty, patch.dict(os.environ, TRITON_CACHE_DIR=empty):
+        start = time.perf_counter()
+        op.run(**tensors, **options, backend=backend(device))[0].sum().item()
+        took = time.perf_counter() - start
+    assert took < item["seconds"], f"the first call took {took:.1f} s, allowed {item['seconds']} s"
+
+
+def check_capture(item: Item, device: str) -> None:
+    """After a warm-up a forward and backward is captured, and replayed on other values."""
+    op = find_ops()[item["op"]]
+    tensors, options = arguments(op, op.cases.SPEED[item["case"]], dtype=getattr(torch, item["dtype"]), device=device)
+    warmup(partial(op.run, backend=backend(device)), **tensors, **options)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = both_ways(op, tensors, options, device)
+    with torch.no_grad():
+        tensors["x"].mul_(2)
+    graph.replay()
+    for name, expected in both_ways(op, tensors, options, device).items():
+        assert torch.equal(captured[name], expected), f"{name}: the replay differs from a call"
+
+
+def check_compile(item: Item, device: str) -> None:
+    """torch.compile compiles at most twice for five lengths, and changes no result."""
+    op, counter = find_ops()[item["op"]], CompileCounterWithBackend("inductor")
+    compiled = op._replace(run=torch.compile(op.run, fullgraph=True, backend=counter))
+    for l in (137, 141, 192, 150, 183):  # over a chunk each: shorter ones are a compilation of their own
+        case, dtype = op.cases.SPEED[item["case"]]._replace(l=l), getattr(torch, item["dtype"])
+        tensors, options = arguments(op, case, dtype=dtype, device=device)
+        expected = both_ways(op, tensors, options, device)
+        for name, got in both_ways(compiled, tensors, options, device).items():
+            assert_same(name, got, expected[name])
+    assert counter.frame_count <= 2, f"{counter.frame_count} compilations for five lengths"
 
 
 def check_repeats(item: Item, device: str) -> None:
@@ -99,7 +150,7 @@ def check_far(item: Item, device: str) -> None:
     """Tokens that lie over 2^31 elements apart are read as well as dense ones."""
     op = find_ops()[item["op"]]
     case, dtype = op.cases.EXACT[item["case"]], getattr(torch, item["dtype"])
-    tensors, options = arguments(op, case, dtype=dtype, layout="own x", device=device)
+    tensors, options = arguments(op, case, dtype=dtype, layout="own x" if op.step else "dense", device=device)
     expected = both_ways(op, tensors, options, device)
     between = FAR // (case.l - 1) + 1
     memory = torch.zeros(case.l * between, dtype=dtype, device=device)
@@ -132,8 +183,8 @@ def check_large(item: Item, device: str) -> None:
 
 def check_speed(item: Item, device: str) -> None:
     """bench.py times the op beside its peer, and writes the rows."""
-    choice = [f"{name}={item[name]}" for name in ("op", "dtype")] + [f"cases=[{item['case']}]"]
-    command = [sys.executable, "benchmarks/bench.py", *choice, f"passes=[{item['pass']}]", f"device={device}"]
+    choice = [f"{name}={item[name]}" for name in ("op", "dtype")] + [f"case={item['case']}"]
+    command = [sys.executable, "benchmarks/bench.py", *choice, f"pass={item['pass']}", f"device={device}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     print(done.stdout, end="", flush=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -141,6 +192,9 @@ def check_speed(item: Item, device: str) -> None:
 
 CHECKS: dict[str, Callable[[Item, str], None]] = {
     "exact": check_exact,
+    "first": check_first,
+    "capture": check_capture,
+    "compile": check_compile,
     "repeats": check_repeats,
     "far": check_far,
     "large": check_large,
@@ -157,11 +211,11 @@ def backend(device: str) -> str:
 def both_ways(
     op: Op, tensors: dict[str, Tensor], options: dict[str, Any], device: str, only: Iterable[str] | None = None
 ) -> dict[str, Tensor]:
-    """`{y, h, d<argument>...}` for the sum of y; `only` names the arguments to take gradients of."""
+    """`{<output>..., d<argument>...}` for the sum of y; `only` names the arguments to take gradients of."""
     names = list(tensors if only is None else only)
     out = op.run(**tensors, **options, backend=backend(device))
     grads = torch.autograd.grad(out[0], [tensors[name] for name in names], torch.ones_like(out[0]))
-    return dict(zip(["y", "h", *(f"d{name}" for name in names)], [*out, *grads]))
+    return out._asdict() | dict(zip((f"d{name}" for name in names), grads))
 
 
 def assert_same(name: str, got: Tensor, expected: Tensor) -> None:

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from ssmvid.data import write_videos
 
 ROOT = Path(__file__).parents[1] / "hydra_configs"
-SMALL = ["model.depth=2", "model.dim=16"]  # what a choice decides is its keys, not its size
+# What a choice decides is its keys, not its size.
+SMALL = {"model=vmamba_tiny": "model.depths=[1,1]", "model=mambavision_tiny": "model.depths=[1,1,2,2]"}
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in ROOT.glob("*/*.yaml") if path.parent.name != "ablation")
 ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
 
@@ -19,6 +20,14 @@ ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
 def composed(*overrides, name="train"):
     with initialize_config_dir(str(ROOT), version_base="1.3"):
         return compose(name, overrides=["run=test", *overrides])
+
+
+def shrunk(choice):
+    """Overrides that make a choice's model small."""
+    if choice.startswith("hybrid="):
+        return ["model=multiscan_micro"]  # the number of layers is what it decides
+    heads = ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith("model=multiscan") else []
+    return ["++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"), *heads]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +40,7 @@ def videos(tmp_path_factory):
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_builds(choice, videos):
     extra = [f"data.root={videos}"] if choice == "data=video_folder" else []
-    cfg = composed(choice, *extra, *(f"++{small}" for small in SMALL))
+    cfg = composed(choice, *extra, *shrunk(choice))
     OmegaConf.to_container(cfg, resolve=True)
     train_set = instantiate(cfg.data.train)
     assert instantiate(cfg.data.val).class_names == train_set.class_names

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from .transforms import transforming
+
 BACKENDS = ("auto", "triton", "cpu", "torch", "reference")
 _FASTEST_FIRST = ("triton", "cpu", "torch", "reference")
 _default: ContextVar[str] = ContextVar("ssmvid_backend", default="auto")
@@ -81,6 +83,8 @@ def why_not(backend: str, device: torch.device) -> tuple[str, ...]:
             reasons.append("numba is not installed (pip install numba)")
         if device.type != "cpu":
             reasons.append(f"the tensors are on {device.type}")
+    if backend in ("triton", "cpu") and transforming():
+        reasons.append("torch.func and forward-mode AD do not reach into a fused kernel (use backend='torch')")
     return tuple(reasons)
 
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from .walk import Walk
 
-GRIDS = {18: (2, 3, 3), 30: (5, 3, 2)}  # a (t, h, w) for each length that a case walks
-LAYOUTS = ("dense", "transposed", "sliced", "expanded", "own x")
+GRIDS = {18: (2, 3, 3), 30: (5, 3, 2), 140: (7, 4, 5)}  # a (t, h, w) for each length that a case walks
+LAYOUTS = ("dense", "transposed", "sliced", "expanded")
 
 
 class Case(Protocol):
-    """What the cases of every op have: `k` paths (0: no walks), `clips` the lengths of a packed row."""
+    """What the cases of every scan have: `k` paths (0: no walks), `clips` the lengths of a packed row."""
 
     @property
     def l(self) -> int: ...  # noqa: E743
@@ -39,28 +39,48 @@ class Call(NamedTuple):
 
 
 class Op(NamedTuple):
-    """A folder of `ssmvid_kernels`: its public function, the one that goes on from a state, and its cases.
+    """A public function of a folder of `ssmvid_kernels`, and its cases.
 
+    A scan has a state: h0 goes in, h comes out, and `step` is the function that goes on from it. It takes walks, too.
     `cases` is the module `<folder>/cases.py` with EXACT and SPEED (cases by name), CALLS (`Call` by name, the fullest
     first), `make_inputs(case, dtype)` and `make_options(case)`.
     """
 
+    name: str
     folder: str
-    run: Callable[..., tuple[Tensor, ...]]
-    step: Callable[..., tuple[Tensor, ...]]
+    run: Callable[..., tuple[Tensor | None, ...]]
+    step: Callable[..., tuple[Tensor, ...]] | None
     cases: ModuleType
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """The layouts that `arguments` can make; "own x" has one x for each path."""
+        return LAYOUTS if self.step is None else (*LAYOUTS, "own x")
+
+    @property
+    def strided_case(self) -> str:
+        """Of EXACT, the one that every layout fits."""
+        return self.among("two_paths", "two_groups")[0]
+
+    def among(self, *names: str) -> list[str]:
+        """Those cases that it has, for walks and packed clips are cases of scans, groups of channels of norms."""
+        return [name for name in names if name in self.cases.EXACT]
 
 
 def find_ops() -> dict[str, Op]:
-    """Every folder that has a `cases.py`, by name; its functions are those that `ssmvid_kernels` makes public."""
+    """Every op by name: that of its folder, or of its function where the folder has several."""
     package = importlib.import_module(__package__)
     found = {}
     for info in pkgutil.iter_modules(package.__path__):
         if info.ispkg:
             home = f"{package.__name__}.{info.name}"
             functions = [f for f in vars(package).values() if inspect.isfunction(f) and f.__module__ == home]
-            step, run = sorted(functions, key=lambda f: not f.__name__.endswith("_step"))
-            found[info.name] = Op(info.name, run, step, importlib.import_module(f"{home}.cases"))
+            steps = [f for f in functions if f.__name__.endswith("_step")]
+            runs = [f for f in functions if f not in steps]
+            for run in runs:
+                name = info.name if len(runs) == 1 else run.__name__
+                step = steps[0] if steps else None
+                found[name] = Op(name, info.name, run, step, importlib.import_module(f"{home}.cases"))
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
@@ -291,6 +291,13 @@ def exp2(typingctx: Any, a: Any) -> Any:
 
 
 LOG2E = 1.4426950408889634
+
+
+@njit(inline="always")
+def sigmoid(v: Any) -> Any:
+    """1 / (1 + exp(-v))."""
+    one = fill(v, 1.0)
+    return div(one, add(one, exp2(mul(v, fill(v, -LOG2E)))))
 
 
 @intrinsic

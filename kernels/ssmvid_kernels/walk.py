@@ -34,6 +34,7 @@ class Walk:
     prefix: int = 0
     table: Tensor | None = field(default=None, compare=False)
     lengths: tuple[int, ...] | None = None
+    _sent: dict[tuple[bool, str], Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if min(*self.sizes, self.prefix) < 0:
@@ -88,10 +89,20 @@ def check(op: str, walks: Sequence[Walk], length: int, clips: int | None) -> Non
 
 def encode(walks: Sequence[Walk], device: torch.device) -> Tensor:
     """The walks as one tensor on `device`: int64 (k, 8) where all are affine, else tables, int32 (k, l)."""
-    if any(walk.table is not None for walk in walks):
-        return torch.stack([walk.rows() for walk in walks]).to(device)
-    rows = [[*walk.sizes, *walk.strides, int(walk.reverse), walk.prefix] for walk in walks]
-    return torch.tensor(rows, dtype=torch.int64, device=device)
+    tables = any(walk.table is not None for walk in walks)
+    return torch.stack([_send(walk, tables, device) for walk in walks])
+
+
+def _send(walk: Walk, as_table: bool, device: torch.device) -> Tensor:
+    """One row of `encode`. A GPU gets it once: a copy from the host waits, and cannot be captured in a CUDA graph."""
+    fields = [*walk.sizes, *walk.strides, int(walk.reverse), walk.prefix]
+    row = walk.rows() if as_table else torch.tensor(fields, dtype=torch.int64)
+    if device.type == "cpu" or torch.compiler.is_compiling():
+        return row.to(device)
+    key = (as_table, str(device))
+    if key not in walk._sent:
+        walk._sent[key] = row.to(device)
+    return walk._sent[key]
 
 
 def decode(paths: Tensor, length: int) -> Tensor:

@@ -11,7 +11,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ssmvid.layers import TubeletEmbed
+from ssmvid.layers import ClipEmbed, resize_temporal
 from ssmvid.scan import Grid
 
 
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
 
     num_frames: int  # T that the position tables are made for
     grid: Grid  # tokens they are made for
-    patch_embed: TubeletEmbed  # cuts a clip into tokens
+    patch_embed: ClipEmbed  # cuts a clip into tokens
     pretrained_cfg: Mapping[str, Any]  # timm's record of the weights: mean, std, input_size (c, H, W), hf_hub_id ...
     layers: nn.ModuleList  # one intermediate each
     feature_info: list[dict[str, object]]  # timm's: one entry a layer
@@ -85,7 +85,19 @@ class Backbone(nn.Module):
         Raises:
             ValueError: the table does not say what size it was made for.
         """
-        return table
+        return resize_temporal(table, self.grid.t) if key == "temporal_pos_embedding" else table
+
+    def cut(self, clip: Tensor) -> tuple[Tensor, Grid]:
+        """The first tokens of a clip or of images, before any table, and their grid."""
+        if clip.dim() == 4:
+            clip = clip.unsqueeze(2)  # an image is a one-frame clip
+        tokens, grid = self.patch_embed(clip)
+        if self.num_frames == 1 and grid.t > 1:
+            raise ValueError(
+                f"clip must have T = 1 frame for this image model, got T = {clip.shape[2]}: "
+                "it has no temporal table; make the model with num_frames > 1"
+            )
+        return tokens, grid
 
     def forward(self, clip: Tensor) -> Tensor:
         """Logits (b, num_classes) of a clip (b, c, T, H, W) or of images (b, c, H, W)."""
@@ -209,6 +221,18 @@ class Backbone(nn.Module):
         nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
         return head
+
+
+def grid_for(name: str, embed: ClipEmbed, num_frames: int, img_size: int | Sequence[int]) -> Grid:
+    """The grid of a clip of `num_frames` and `img_size` (H and W, or both); ValueError with `name` unless they fit."""
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    grid = embed.grid((num_frames, height, width))
+    if grid is None:
+        raise ValueError(
+            f"{name}: num_frames and img_size must be {embed.fitting}, as the tubelet says, "
+            f"got {(num_frames, height, width)}"
+        )
+    return grid
 
 
 def _formatted(tokens: Tensor, grid: Grid, output_fmt: str) -> Tensor:

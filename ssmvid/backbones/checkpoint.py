@@ -19,6 +19,7 @@ from ssmvid.backbones.inflate import inflate
 WRAPPERS = ("model", "module", "state_dict")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "encoder.", "vision_encoder.")
 HEAD = "head."
+PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False, from_image: bool = False) -> None:
@@ -29,7 +30,7 @@ def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False
 
     Args:
         model: the backbone.
-        path: a .safetensors file, or a .pth, .pt or .bin file of `torch.save`; the weights may lie under
+        path: a .safetensors file, or one of `torch.save` that ends in one of `PICKLED`; the weights may lie under
             'model', 'module' or 'state_dict', their keys may carry one of `PREFIXES`.
         new_head: leave the classifier as the model has it, whatever the file holds.
         from_image: the file holds an image model, `model` is a video model of its family: see `inflate`.
@@ -59,11 +60,11 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if path.suffix in (".pth", ".pt", ".bin"):
+        if path.suffix in PICKLED:
             return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"cannot be read as weights ({error})") from error
-    raise ValueError(f"expected a .safetensors, .pth, .pt or .bin file, got {path.suffix!r}")
+    raise ValueError(f"expected a .safetensors file or one of {', '.join(PICKLED)}, got {path.suffix!r}")
 
 
 def fit_state_dict(

@@ -10,7 +10,7 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ssmvid.backbones.base import Backbone, Stream
+from ssmvid.backbones.base import Backbone, Stream, grid_for
 from ssmvid.blocks import NORM_EPS, Block, add_and_norm
 from ssmvid.layers import TubeletEmbed, join_prefix, resize_spatial, resize_temporal, split_prefix
 from ssmvid.scan import Grid, Place
@@ -79,7 +79,7 @@ class Isotropic(Backbone):
         self.feature_info = [{"module": f"layers.{i}", "num_chs": dim, "reduction": step_h} for i in range(depth)]
         image = num_frames == 1
         self.patch_embed = TubeletEmbed(dim, (t, h, w), stride=(step_t, step_h, step_w), channels=in_chans, image=image)
-        self.grid = _grid(type(self).__name__, self.patch_embed, num_frames, img_size)
+        self.grid = grid_for(type(self).__name__, self.patch_embed, num_frames, img_size)
         self.cls_token = nn.Parameter(torch.zeros(1, prefix, dim)) if prefix else None
         self._make_tables()
         # A block drops the output of the one before it, norm_f that of the last.
@@ -92,14 +92,7 @@ class Isotropic(Backbone):
         self._init_weights()
 
     def embed(self, clip: Tensor) -> Stream:
-        if clip.dim() == 4:
-            clip = clip.unsqueeze(2)  # an image is a one-frame clip
-        tokens, grid = self.patch_embed(clip)
-        if self.num_frames == 1 and grid.t > 1:
-            raise ValueError(
-                f"clip must have T = 1 frame for this image model, got T = {clip.shape[2]}: "
-                "it has no temporal table; make the model with num_frames > 1"
-            )
+        tokens, grid = self.cut(clip)
         slots, table = self.positions(grid)
         tokens = (tokens.unflatten(1, (grid.t, -1)) + table).flatten(1, 2)
         if self.cls_token is not None:
@@ -133,10 +126,8 @@ class Isotropic(Backbone):
 
     def resize_table(self, key: str, table: Tensor) -> Tensor:
         """`pos_embed` is taken to be of a square, as a table does not say how many rows it has."""
-        if key == "temporal_pos_embedding":
-            return resize_temporal(table, self.grid.t)
         if key != "pos_embed":
-            return table
+            return super().resize_table(key, table)
         slots, spatial = split_prefix(table, self._table_prefix, self.place)
         side = math.isqrt(spatial.shape[1])
         if side * side != spatial.shape[1]:
@@ -165,14 +156,3 @@ class Isotropic(Backbone):
             for name, weight in self.layers.named_parameters():
                 if name.endswith("out_proj.weight"):
                     weight.div_(math.sqrt(len(self.layers)))
-
-
-def _grid(name: str, embed: TubeletEmbed, num_frames: int, img_size: int | Sequence[int]) -> Grid:
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    grid = embed.grid((num_frames, height, width))
-    if grid is None:
-        raise ValueError(
-            f"{name}: num_frames and img_size must be {embed.fitting}, as the tubelet says, "
-            f"got {(num_frames, height, width)}"
-        )
-    return grid

@@ -1,5 +1,7 @@
 """Blocks: norm, mixer and residual stream."""
 
+from ssmvid.blocks.conv import ConvBlock
+from ssmvid.blocks.mlp import MlpBlock
 from ssmvid.blocks.residual import NORM_EPS, Block, Norm, add_and_norm
 
-__all__ = ["NORM_EPS", "Block", "Norm", "add_and_norm"]
+__all__ = ["NORM_EPS", "Block", "ConvBlock", "MlpBlock", "Norm", "add_and_norm"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ssmvid.layers import at_least_fp32
+from ssmvid.mixers import State, StreamingMixer
 from ssmvid.scan import Grid
 
 NORM_EPS = 1e-5
@@ -61,3 +62,13 @@ class Block(nn.Module):
         """Tokens and residual (b, l, d) in, tokens and residual out."""
         normed, stream = add_and_norm(self.drop_path(tokens), residual, self.norm)
         return self.mixer(normed, grid), stream if self.carry == "stream" else at_least_fp32(normed)
+
+    def init_state(self, batch: int, grid: Grid, prefix: int = 0) -> State:
+        """The mixer's state before the first segment of `batch` streams; see `StreamingMixer`."""
+        return cast(StreamingMixer, self.mixer).init_state(batch, grid, prefix)
+
+    def step(self, tokens: Tensor, residual: Tensor | None, grid: Grid, state: State) -> tuple[Tensor, Tensor, State]:
+        """`forward` on the next segments of a stream, on from the mixer's state; the state after them comes last."""
+        normed, stream = add_and_norm(self.drop_path(tokens), residual, self.norm)
+        tokens, state = cast(StreamingMixer, self.mixer).step(normed, grid, state)
+        return tokens, stream if self.carry == "stream" else at_least_fp32(normed), state

@@ -26,11 +26,11 @@ def run(args: argparse.Namespace) -> int:
         known = ssmvid.list_models()
         hint = suggest(args.pattern, known) or f"known are {', '.join(known)}"
         raise ValueError(f"no model's name matches {args.pattern!r}: {hint}")
-    print(f"{'model':28} {'parameters':>12} {'width':>6} {'frames':>7} {'pixels':>9}")
+    print(f"{'model':32} {'parameters':>12} {'width':>6} {'frames':>7} {'pixels':>9}")
     for name in names:
         with torch.device("meta"):  # sizes without memory
             model = create_backbone(name)
         count = sum(parameter.numel() for parameter in model.parameters())
         _, height, width = model.pretrained_cfg["input_size"]
-        print(f"{name:28} {count:12,} {model.num_features:6} {model.num_frames:7} {f'{height} x {width}':>9}")
+        print(f"{name:32} {count:12,} {model.num_features:6} {model.num_frames:7} {f'{height} x {width}':>9}")
     return 0

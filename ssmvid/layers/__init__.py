@@ -1,15 +1,24 @@
 """What stands between pixels and blocks: tubelets, position tables, precision."""
 
+from ssmvid.layers.maps import to_maps, to_tokens
 from ssmvid.layers.position import join_prefix, resize_spatial, resize_temporal, sincos_table, split_prefix
 from ssmvid.layers.precision import at_least_fp32
-from ssmvid.layers.tubelet import TubeletEmbed
+from ssmvid.layers.rotary import rotate_grid
+from ssmvid.layers.stem import ConvStem, PatchMerge2d
+from ssmvid.layers.tubelet import ClipEmbed, TubeletEmbed
 
 __all__ = [
+    "ClipEmbed",
+    "ConvStem",
+    "PatchMerge2d",
     "TubeletEmbed",
     "at_least_fp32",
     "join_prefix",
     "resize_spatial",
     "resize_temporal",
+    "rotate_grid",
     "sincos_table",
     "split_prefix",
+    "to_maps",
+    "to_tokens",
 ]

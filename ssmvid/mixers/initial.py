@@ -22,8 +22,14 @@ def fresh_decay_(A_log: Tensor) -> None:
 
 @torch.no_grad()
 def fresh_step_(weight: Tensor, bias: Tensor) -> None:
-    """dt's projection (..., d, rank) uniform within rank^-0.5; softplus of its bias log-uniform in [1e-3, 1e-1]."""
+    """dt's projection (..., d, rank) uniform within rank^-0.5; its bias as `fresh_dt_bias_`."""
     bound = weight.shape[-1] ** -0.5
     nn.init.uniform_(weight, -bound, bound)
+    fresh_dt_bias_(bias)
+
+
+@torch.no_grad()
+def fresh_dt_bias_(bias: Tensor) -> None:
+    """Softplus of it is log-uniform in [1e-3, 1e-1]."""
     dt = bias.uniform_(math.log(DT_MIN), math.log(DT_MAX)).exp_().clamp_(min=DT_FLOOR)
-    bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+    bias.copy_(dt + torch.log(-torch.expm1(-dt)))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ssmvid.layers import at_least_fp32
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
-from ssmvid.scan import Grid, ScanPattern
+from ssmvid.mixers.paths import scan_paths
+from ssmvid.mixers.state import MambaState, refuse_stream
+from ssmvid.scan import Grid, Layout, Merge, ScanPattern
 from ssmvid_kernels.conv import causal_conv1d
-from ssmvid_kernels.s6 import selective_scan
 from ssmvid_kernels.walk import Walk
 
 CONV_WIDTH = 4
@@ -30,7 +32,8 @@ class Mamba(nn.Module):
 
     Args:
         dim: width of a token.
-        pattern: the k scan orders, and how their outputs merge.
+        pattern: the k scan orders, and how their outputs merge; with `causal_frames` the mixer is causal in time and
+            streams.
         state_size: n.
         expand: inner width over `dim`.
         shared: the paths have one convolution, along the first of them, and one set of projections; only A is each
@@ -81,41 +84,86 @@ class Mamba(nn.Module):
         own = {key.format(name) for name in self.sets for key in ("D{}", "dt_proj{}.bias")}
         return own | {f"A{name}_log" for name in self.paths}
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
+    def forward(self, tokens: Tensor, grid: Grid | Sequence[Grid]) -> Tensor:
         """Mix tokens along every order.
 
         Args:
-            tokens: (b, prefix + grid.length, dim); prefix tokens (class, registers) lie before the grid.
-            grid: the grid the others lie on, in `thw` order.
+            tokens: (b, l, dim): prefix tokens (class, registers), then the grid's; causal in time: so in each segment.
+            grid: the grid they lie on, in `thw` order; several for clips packed one after another (b = 1).
 
         Returns:
-            (b, prefix + grid.length, dim).
-        """
-        walks = self.pattern.walks(grid, prefix=tokens.shape[1] - grid.length)
-        x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
-        return self.out_proj(self._scan(x, z, walks))
+            (b, l, dim).
 
-    def _scan(self, x: Tensor, z: Tensor, walks: list[Walk]) -> Tensor:
-        """Convolve and scan x (b, l, inner) along the walks, merge and gate: (b, l, inner)."""
-        weight, bias = self._stacked("conv1d{}.weight"), self._stacked("conv1d{}.bias")
-        x = causal_conv1d(x, weight.squeeze(-2), bias, activation="silu", walks=walks[: len(self.sets)]).y
-        dt, B, C = torch.matmul(x, self._stacked("x_proj{}.weight").mT).split(self.sizes, dim=-1)
-        dt = torch.matmul(dt, self._stacked("dt_proj{}.weight").mT)  # (b, sets, l, inner), as x
-        x, dt, B, C = (tensor.expand(-1, len(walks), -1, -1) for tensor in (x, dt, B, C))
-        A_log = torch.stack([self.get_parameter(f"A{name}_log") for name in self.paths])
-        return selective_scan(
+        Raises:
+            ValueError: the tokens do not fit the grid.
+        """
+        return self._mix(tokens, grid, None)[0]
+
+    def init_state(self, batch: int, grid: Grid, prefix: int = 0) -> MambaState:
+        """The state before a stream's first segment: zeros, of one size whatever the grid and the prefix.
+
+        Raises:
+            ValueError: the mixer is not causal in time.
+        """
+        refuse_stream(self, self.pattern)
+        A_log = at_least_fp32(self.get_parameter(f"A{self.paths[0]}_log").detach())  # (inner, n)
+        return MambaState(
+            A_log.new_zeros(batch, len(self.sets), len(A_log), CONV_WIDTH - 1),
+            A_log.new_zeros(batch, len(self.paths), *A_log.shape),
+        )
+
+    def step(self, tokens: Tensor, grid: Grid | Sequence[Grid], state: MambaState) -> tuple[Tensor, MambaState]:
+        """`forward` on the next segments of a stream, on from `state`, and the state after them.
+
+        Only the stream's very last segment may have fewer frames than the others.
+
+        Raises:
+            ValueError: the mixer is not causal in time, or the tokens do not fit the grid.
+        """
+        refuse_stream(self, self.pattern)
+        return self._mix(tokens, grid, state)
+
+    def _mix(self, tokens: Tensor, grid: Grid | Sequence[Grid], state: MambaState | None) -> tuple[Tensor, MambaState]:
+        layout = Layout.of(grid, tokens.shape[1], self.pattern.causal_frames)
+        walks, packed = self.pattern.walks(grid, layout.prefix), layout.cu_seqlens(tokens.device)
+        x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
+        y, after = self._scan(x, walks, z=z, merge=self.pattern.merge, state=state, packed=packed)
+        return self.out_proj(y), after
+
+    def _scan(
+        self,
+        x: Tensor,
+        walks: list[Walk],
+        *,
+        z: Tensor | None,
+        merge: Merge | None,
+        state: MambaState | None = None,
+        packed: Tensor | None = None,
+    ) -> tuple[Tensor, MambaState]:
+        """Convolve and scan x (b, l, inner) along the walks: (b, l, inner), (b, k, l, inner) with `merge=None`."""
+        x, conv = causal_conv1d(
             x,
-            dt,
-            -torch.exp(at_least_fp32(A_log)),
-            B,
-            C,
-            self._stacked("D{}").expand(len(walks), -1),
+            self._stacked("conv1d{}.weight").squeeze(-2),
+            self._stacked("conv1d{}.bias"),
+            activation="silu",
+            walks=walks[: len(self.sets)],
+            h0=None if state is None else state.conv,
+            cu_seqlens=packed,
+        )
+        y, ssm = scan_paths(
+            x,
+            walks,
+            x_proj=self._stacked("x_proj{}.weight"),
+            dt_proj=self._stacked("dt_proj{}.weight"),
+            dt_bias=self._stacked("dt_proj{}.bias"),
+            A_log=torch.stack([self.get_parameter(f"A{name}_log") for name in self.paths]),
+            D=self._stacked("D{}"),
             z=z,
-            dt_bias=self._stacked("dt_proj{}.bias").expand(len(walks), -1),
-            dt_softplus=True,
-            walks=walks,
-            merge=self.pattern.merge,
-        ).y
+            merge=merge,
+            h0=None if state is None else state.ssm,
+            cu_seqlens=packed,
+        )
+        return y, MambaState(conv, ssm)
 
     def _stacked(self, key: str) -> Tensor:
         """A parameter of every set, stacked on a leading axis."""

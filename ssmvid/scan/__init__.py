@@ -3,9 +3,11 @@
 from ssmvid.scan.blocks import padded_windows
 from ssmvid.scan.curves import CURVES
 from ssmvid.scan.grid import Grid
+from ssmvid.scan.layout import Layout
 from ssmvid.scan.naming import AXES
 from ssmvid.scan.orders import ORDERS, ScanOrder
-from ssmvid.scan.patterns import SCHEDULES, ScanPattern, patterns_by_layer
+from ssmvid.scan.padding import padded_walks
+from ssmvid.scan.patterns import SCHEDULES, Merge, ScanPattern, patterns_by_layer
 from ssmvid.scan.plans import PATTERNS, ScanPlan
 from ssmvid.scan.prefix import Place, prefix_steps
 
@@ -16,10 +18,13 @@ __all__ = [
     "PATTERNS",
     "SCHEDULES",
     "Grid",
+    "Layout",
+    "Merge",
     "Place",
     "ScanOrder",
     "ScanPattern",
     "ScanPlan",
+    "padded_walks",
     "padded_windows",
     "patterns_by_layer",
     "prefix_steps",

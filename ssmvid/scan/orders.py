@@ -84,7 +84,13 @@ class ScanOrder:
         path = self.indices(grid)
         return torch.empty_like(path).scatter_(0, path, torch.arange(grid.length))
 
-    def walk(self, grid: Grid | Sequence[Grid], prefix: int = 0, place: Place = "head") -> Walk:
+    def walk(
+        self,
+        grid: Grid | Sequence[Grid],
+        prefix: int = 0,
+        place: Place = "head",
+        causal_frames: int | None = None,
+    ) -> Walk:
         """The path as a kernel takes it: sizes and strides, or a table where it is curved, mirrored or packs clips.
 
         Walks are cached: do not change their tables.
@@ -93,18 +99,30 @@ class ScanOrder:
             grid: one grid, or the grids of s clips packed one after another; each keeps its own stretch.
             prefix: rows before each grid (class or register tokens).
             place: where the path meets them: at its 'head' (under `+rev` its end), in the 'middle' or 'spread' out.
+            causal_frames: cut each grid along t into segments of so many frames (the last may be shorter), each with a
+                prefix of its own, and walk segment after segment, each along this order. None: do not cut.
 
         Returns:
-            A walk over `prefix + grid.length` rows, for packed clips over the sum of that.
+            A walk over `prefix + grid.length` rows, for packed clips or segments over the sum of that.
         """
         if isinstance(grid, Grid):
-            return _walk(self, grid, prefix, place)
-        return _packed_walk(self, tuple(grid), prefix, place)
+            return _walk(self, grid, prefix, place, causal_frames)
+        return _packed_walk(self, tuple(grid), prefix, place, causal_frames)
 
 
 @lru_cache(maxsize=1024)
-def _walk(order: ScanOrder, grid: Grid, prefix: int, place: Place) -> Walk:
-    if not order.curve and not order.flip and (not prefix or place == "head"):
+def _walk(order: ScanOrder, grid: Grid, prefix: int, place: Place, causal_frames: int | None) -> Walk:
+    raster = not order.curve and not order.flip
+    frame_by_frame = raster and order.axes[0] == "t" and not order.reverse and not prefix
+    if causal_frames is not None and grid.t > causal_frames and not frame_by_frame:
+        count, rest = divmod(grid.t, causal_frames)
+        one = _walk(order, grid._replace(t=causal_frames), prefix, place, None).rows()
+        table = (one + one.numel() * torch.arange(count, dtype=torch.int32)[:, None]).flatten()
+        if rest:
+            last = _walk(order, grid._replace(t=rest), prefix, place, None).rows()
+            table = torch.cat([table, last + table.numel()])
+        return Walk(table=table)
+    if raster and (not prefix or place == "head"):
         stride = {"t": grid.h * grid.w, "h": grid.w, "w": 1}
         s0, s1, s2 = (getattr(grid, axis) for axis in order.axes)
         r0, r1, r2 = (stride[axis] for axis in order.axes)
@@ -117,11 +135,13 @@ def _walk(order: ScanOrder, grid: Grid, prefix: int, place: Place) -> Walk:
 
 
 @lru_cache(maxsize=64)
-def _packed_walk(order: ScanOrder, grids: tuple[Grid, ...], prefix: int, place: Place) -> Walk:
+def _packed_walk(
+    order: ScanOrder, grids: tuple[Grid, ...], prefix: int, place: Place, causal_frames: int | None
+) -> Walk:
     tables, start = [], 0
     for grid in grids:
-        tables.append(_walk(order, grid, prefix, place).rows() + start)
-        start += prefix + grid.length
+        tables.append(_walk(order, grid, prefix, place, causal_frames).rows() + start)
+        start += tables[-1].numel()
     return Walk(table=torch.cat(tables), lengths=tuple(table.numel() for table in tables))
 
 

@@ -22,20 +22,33 @@ class ScanPattern:
         orders: k scan orders.
         merge: 'sum' (VideoMamba, VMamba) or 'mean' (Vim).
         place: where each path meets the prefix tokens: 'head' (VideoMamba), 'middle' (Vim) or 'spread' (Mamba-Reg).
+        causal_frames: frames of a segment, for a pattern that is block-causal in time: every path goes through segment
+            after segment, so that no token sees a later one; each segment has prefix tokens of its own. None: each
+            path goes through all of the grid.
+
+    Raises:
+        ValueError: causal_frames is below 1.
     """
 
     orders: tuple[ScanOrder, ...]
     merge: Merge = "sum"
     place: Place = "head"
+    causal_frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.causal_frames is not None and self.causal_frames < 1:
+            raise ValueError(f"ScanPattern: causal_frames must be at least 1, or None, got {self.causal_frames}")
 
     @classmethod
-    def parse(cls, names: Sequence[str], merge: Merge = "sum", place: Place = "head") -> ScanPattern:
+    def parse(
+        cls, names: Sequence[str], merge: Merge = "sum", place: Place = "head", causal_frames: int | None = None
+    ) -> ScanPattern:
         """`['thw', 'thw+rev']` -> the pattern of these orders."""
-        return cls(tuple(ScanOrder.parse(name) for name in names), merge, place)
+        return cls(tuple(ScanOrder.parse(name) for name in names), merge, place, causal_frames)
 
-    def walks(self, grid: Grid, prefix: int = 0) -> list[Walk]:
-        """The walk of each order over `prefix + grid.length` rows."""
-        return [order.walk(grid, prefix, self.place) for order in self.orders]
+    def walks(self, grid: Grid | Sequence[Grid], prefix: int = 0) -> list[Walk]:
+        """The walk of each order, through one grid or packed ones, `prefix` rows before each grid or segment."""
+        return [order.walk(grid, prefix, self.place, self.causal_frames) for order in self.orders]
 
 
 class Schedule(Protocol):

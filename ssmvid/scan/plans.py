@@ -48,6 +48,20 @@ def _eight(curve: str = "") -> tuple[tuple[str, ...], ...]:
     return tuple((f"{axes}{curve}{corner}",) for corner in corners for axes in ("thw", "twh"))
 
 
+# What LocalMamba's search kept in each layer of LocalVim: rows (h), columns (v), windows (w2, w7), "-" backwards.
+_SEARCHED = (
+    "h v- w7 w7-", "h- w2- w7 w7-", "h h- v w7", "h h- v v-", "h h- v v-",
+    "h h- v v-", "h- v v- w7", "h- v v- w2-", "h h- v v-", "h h- v v-",
+    "h v v- w2", "h v v- w2-", "h h- v- w7", "h- v v- w2", "h h- v v-",
+    "h v w2 w2-", "v v- w2 w7", "h h- v w2", "h h- w2- w7", "v v- w2 w2-",
+)  # fmt: skip
+_LOCAL = {"h": "thw", "v": "twh", "w2": "thw+window2", "w7": "thw+window7"}
+
+
+def _local(layer: str) -> tuple[str, ...]:
+    return tuple(_LOCAL[path.rstrip("-")] + "+rev" * path.endswith("-") for path in layer.split())
+
+
 _SPACE, _TIME = _both_ways("thw"), _both_ways("hwt")
 
 PATTERNS: dict[str, ScanPlan] = {
@@ -83,10 +97,11 @@ PATTERNS: dict[str, ScanPlan] = {
             ),
         )
     ),
-    # Huang et al. 2024 (LocalMamba), arXiv:2403.09338: the eight candidates its search picks four of for each layer.
-    "local8": ScanPlan(
-        (tuple(order for path in ("thw", "twh", "thw+window2", "thw+window7") for order in _both_ways(path)),)
-    ),
+    # Huang et al. 2024 (LocalMamba), arXiv:2403.09338: the eight candidates of its search, and what it picked.
+    "local8": ScanPlan((tuple(order for path in _LOCAL.values() for order in _both_ways(path)),)),
+    "local_vim": ScanPlan(tuple(_local(layer) for layer in _SEARCHED), "alternate"),
+    # Hatamizadeh & Kautz 2024 (MambaVision), arXiv:2407.08083, in each window.
+    "raster": ScanPlan((("thw",),)),
     # There and back along one curve: two orders a layer, for any block with two parameter sets.
     "snake": ScanPlan((_both_ways("thw+snake"),)),
     "snake_spatiotemporal": ScanPlan((_both_ways("thw+snake"), _both_ways("hwt+snake")), "alternate"),

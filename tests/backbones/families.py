@@ -1,6 +1,10 @@
 """One model of each family, small enough for a test."""
 
 _PLAIN = {"dim": 16, "depth": 2, "num_classes": 5, "img_size": 16, "tubelet": (1, 8, 8), "state_size": 4}
+_STAGES = {"dim": 8, "depths": [1, 1], "num_classes": 5, "img_size": 16}
+_HYBRID = {"dim": 8, "depths": [1, 1, 2, 2], "num_classes": 5, "img_size": 64, "heads": [2, 4], "windows": [3, 2]}
+
+_MULTISCAN = {**_PLAIN, "num_frames": 3, "hybrid": "MW", "head_dim": 8, "registers": 2}
 
 # Registry name -> options that make it small.
 TINY: dict[str, dict] = {
@@ -9,6 +13,22 @@ TINY: dict[str, dict] = {
     "vim_tiny_stride8": {**_PLAIN, "stride": (1, 4, 4)},
     "mambareg_tiny": {**_PLAIN, "registers": 3},
     "mambareg_small": {**_PLAIN, "registers": 3},
+    "local_vim_tiny": _PLAIN,
+    "local_vim_tiny_middle_cls_token": {**_PLAIN, "num_frames": 2},
+    "local_vim_tiny_search": _PLAIN,
+    "vmamba_tiny_s1l8": _STAGES,
+    "vmamba_tiny_s2l5": {**_STAGES, "num_frames": 2},
+    "vanilla_vmamba_tiny": {**_STAGES, "state_size": 4},
+    "mambavision_tiny": {**_HYBRID, "num_frames": 2},
+    "mambavision_base": _HYBRID,
+    "multiscan_tiny": _MULTISCAN,
+    "multiscan_small": {
+        **_MULTISCAN,
+        "causal_frames": 2,
+        "window": 4,
+        "orders": ["hwt", "thw+rev"],
+        "schedule": "same",
+    },
 }
 # Other sizes to run it at, where 24 x 16 and 8 x 40 do not fit.
 SIZES: dict[str, list[tuple[int, int]]] = {}

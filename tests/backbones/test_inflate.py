@@ -6,7 +6,7 @@ from ssmvid.backbones import load_checkpoint
 from tests.backbones.families import TINY
 
 
-@pytest.mark.parametrize("name", ["videomamba_tiny", "vim_tiny", "mambareg_small"])
+@pytest.mark.parametrize("name", ["videomamba_tiny", "vim_tiny", "mambareg_small", "local_vim_tiny"])
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_a_frame_among_grey_ones_is_the_image(name, frames, tmp_path):
     """One tubelet of `frames` frames whose middle one is the image: only that frame is read."""

@@ -41,6 +41,28 @@ COUNTS = {
     "mambareg_small": 27_801_064,
     "mambareg_base": 99_301_096,
     "mambareg_large": 341_222_376,
+    "local_vim_tiny": 7_994_152,
+    "local_vim_tiny_middle_cls_token": 7_994_536,
+    "local_vim_small": 27_783_784,
+    "local_vim_tiny_search": 5_473_288,
+    "vanilla_vmamba_tiny": 22_893_448,
+    "vanilla_vmamba_small": 44_417_416,
+    "vanilla_vmamba_base": 76_254_056,
+    "vmamba_tiny_s2l5": 30_705_832,
+    "vmamba_small_s2l15": 50_147_752,
+    "vmamba_base_s2l15": 88_557_800,
+    "vmamba_tiny_s1l8": 30_249_064,
+    "vmamba_small_s1l20": 49_012_840,
+    "vmamba_base_s1l20": 86_614_504,
+    "mambavision_tiny": 31_794_248,
+    "mambavision_tiny2": 35_104_008,
+    "mambavision_small": 50_140_584,
+    "mambavision_base": 97_685_288,
+    "mambavision_large": 227_961_048,
+    "mambavision_large2": 241_554_824,
+    "mambavision_large2_512": 241_554_824,
+    "mambavision_large3_256": 739_570_472,
+    "mambavision_large3_512": 739_570_472,
 }
 
 
@@ -53,6 +75,27 @@ def plain(cfg: dict) -> dict:
         "num_classes": cfg["num_classes"],
         "img_size": cfg["img_size"],
         "tubelet": (1, patch, patch),
+    }
+
+
+def local(cfg: dict) -> dict:
+    """LocalVim's, and its names of scan orders."""
+    names = {"h": "thw", "v": "twh", "w2": "thw+window2", "w7": "thw+window7"}
+    every = [name + flip for name in names for flip in ("", "_flip")]
+    orders = [
+        [names[path.removesuffix("_flip")] + "+rev" * path.endswith("_flip") for path in layer]
+        for layer in cfg["directions"] or [every]
+    ]
+    return plain(cfg) | {"rope": cfg["if_rope"], "orders": orders, "schedule": "alternate"}
+
+
+def stages(cfg: dict) -> dict:
+    """What VMamba's released constructor calls by other names."""
+    return {
+        "dim": cfg["dims"],
+        "depths": cfg["depths"],
+        "num_classes": cfg["num_classes"],
+        "img_size": cfg["imgsize"],
     }
 
 
@@ -76,6 +119,30 @@ GOLDENS = {
     "mambareg": (
         "mambareg_small",
         lambda cfg: plain(cfg) | {"registers": cfg["num_cls_tokens"], "reduce": cfg["cls_reduce"]},
+        {"y": lambda model, x: model(x)},
+    ),
+    "local_vim": ("local_vim_tiny", local, {"y": lambda model, x: model(x)}),
+    "local_vim_rope": ("local_vim_tiny", local, {"y": lambda model, x: model(x)}),  # and padded windows
+    "local_vim_middle": ("local_vim_tiny_middle_cls_token", local, {"y": lambda model, x: model(x)}),
+    "local_vim_search": ("local_vim_tiny_search", local, {"y": lambda model, x: model(x)}),
+    "vmamba": ("vmamba_tiny_s1l8", stages, {"y": lambda model, x: model(x)}),
+    "vmamba_vanilla": (
+        "vanilla_vmamba_tiny",
+        lambda cfg: stages(cfg) | {"state_size": cfg["ssm_d_state"]},
+        {"y": lambda model, x: model(x)},
+    ),
+    "mambavision": (
+        "mambavision_tiny",
+        lambda cfg: {
+            "dim": cfg["dim"],
+            "depths": cfg["depths"],
+            "heads": cfg["num_heads"][2:],
+            "windows": cfg["window_size"][2:],
+            "stem_dim": cfg["in_dim"],
+            "mlp_ratio": cfg["mlp_ratio"],
+            "num_classes": cfg["num_classes"],
+            "img_size": cfg["resolution"],
+        },
         {"y": lambda model, x: model(x)},
     ),
 }

@@ -44,7 +44,7 @@ def test_every_op_is_checked_in_every_way():
         exact = [item for item in mine if item["check"] == "exact"]
         asked = {(item["dtype"], item["call"], item["case"]) for item in exact if item["layout"] == "dense"}
         assert len(asked) == 4 * len(op.cases.CALLS) * len(op.cases.EXACT)
-        assert {item["layout"] for item in exact} == set(checklist.LAYOUTS)
+        assert {item["layout"] for item in exact} == set(op.layouts)
 
 
 def test_every_item_is_plain_data_and_names_a_case():
@@ -94,7 +94,8 @@ def test_a_process_that_dies_takes_only_its_item_with_it(file, capsys):
 
 
 SMALL = {
-    "exact": dict(dtype="float16", call="bare", layout="own x", case="two_paths"),
+    "exact": dict(dtype="float16", call="bare", layout="sliced", case="ragged"),
+    "first": dict(dtype="bfloat16", case="image", seconds=600),
     "repeats": dict(dtype="bfloat16", case="image", times=3),
     "large": dict(dtype="bfloat16", case="image", elements=500_000),
 }
@@ -107,11 +108,25 @@ def test_the_checks_themselves(monkeypatch, check, op):
     checklist.CHECKS[check](dict(check=check, op=op) | SMALL[check], "cpu")
 
 
+def test_a_slow_first_call_is_seen(monkeypatch):
+    monkeypatch.setattr(checklist, "backend", lambda device: "cpu")
+    with pytest.raises(AssertionError, match=r"the first call took .* s, allowed 0 s"):
+        checklist.check_first(dict(op="conv", dtype="float32", case="image", seconds=0), "cpu")
+
+
+@pytest.mark.slow  # the first one waits for a C++ compiler
+@pytest.mark.parametrize("op", find_ops())
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+def test_the_check_of_compilations(monkeypatch, op):
+    monkeypatch.setattr(checklist, "backend", lambda device: "cpu")
+    checklist.check_compile(dict(op=op, dtype="float32", case="image"), "cpu")
+
+
 @pytest.mark.parametrize("op", find_ops())
 def test_the_check_of_far_tokens(monkeypatch, op):
     monkeypatch.setattr(checklist, "backend", lambda device: "cpu")
     monkeypatch.setattr(checklist, "FAR", 100_000)
-    checklist.check_far(dict(op=op, dtype="float32", case="two_paths"), "cpu")
+    checklist.check_far(dict(op=op, dtype="float32", case=find_ops()[op].strided_case), "cpu")
 
 
 def test_a_check_sees_what_is_wrong(monkeypatch):

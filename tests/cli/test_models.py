@@ -21,7 +21,7 @@ def test_a_pattern_chooses(ssmvid):
 
 @pytest.mark.parametrize(
     ("pattern", "hint"),
-    [("videomamba_tini", "did you mean videomamba_tiny"), ("resnet*", "known are mambareg_base, ")],
+    [("videomamba_tini", "did you mean videomamba_tiny"), ("resnet*", "known are local_vim_small, ")],
 )
 def test_a_pattern_that_matches_nothing_gets_a_suggestion(ssmvid, pattern, hint):
     done = ssmvid("models", pattern)

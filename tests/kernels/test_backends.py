@@ -29,7 +29,7 @@ def without(monkeypatch):
     return missing.append
 
 
-@pytest.mark.parametrize("op", find_ops().values(), ids=lambda op: op.folder)
+@pytest.mark.parametrize("op", find_ops().values(), ids=lambda op: op.name)
 def test_every_op_has_every_implementation(op):
     implementations = __import__(op.run.__module__, fromlist=["IMPLEMENTATIONS"]).IMPLEMENTATIONS
     assert implementations.keys() == NAMES.keys()

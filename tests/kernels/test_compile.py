@@ -23,7 +23,7 @@ def test_every_kernel_keeps_to_its_budget():
 
 def test_the_budget_holds_every_op_and_target():
     kernels = json.loads(BUDGET.read_text())["kernels"]
-    assert {name.split()[0] for name in kernels} == set(find_ops())
+    assert {name.split()[0] for name in kernels} == {op.folder for op in find_ops().values()}
     assert all(targets.keys() == set(TARGETS) for targets in kernels.values())
 
 
@@ -39,6 +39,13 @@ def test_a_figure_above_its_budget_is_named(figure, worse):
     limit = as_budget([ROW])["kernels"]["op case kernel"]["cuda:90"][figure]
     found = breaches([ROW._replace(**{figure: worse})], as_budget([ROW]))
     assert found == [f"op case kernel, cuda:90: {figure} {worse}, budget {limit}"]
+
+
+def test_a_matmul_off_the_tensor_cores_is_named():
+    budget = as_budget([ROW])
+    assert breaches([ROW._replace(matmuls=8)], budget) == []
+    found = breaches([ROW._replace(matmuls=0)], budget)
+    assert found == ["op case kernel, cuda:90: multiplies 16-bit factors without tensor cores"]
 
 
 def test_kernels_without_a_budget_and_budgets_without_a_kernel_are_named():

@@ -6,28 +6,34 @@ import pytest
 import torch
 
 from ssmvid_kernels import Walk
-from ssmvid_kernels.calls import LAYOUTS, arguments, axis_of, find_ops
+from ssmvid_kernels.calls import arguments, axis_of, find_ops
 from ssmvid_kernels.testing import assert_op_as_exact, outputs_and_gradients, poisoned_empty
 
 OPS = find_ops().values()
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
-each_op = pytest.mark.parametrize("op", OPS, ids=[op.folder for op in OPS])
+SCANS = [op for op in OPS if op.step]
+each_op = pytest.mark.parametrize("op", OPS, ids=[op.name for op in OPS])
+each_scan = pytest.mark.parametrize("op", SCANS, ids=[op.name for op in SCANS])
 each_case = pytest.mark.parametrize(
     ("op", "case"),
-    [pytest.param(op, case, id=f"{op.folder}-{name}") for op in OPS for name, case in op.cases.EXACT.items()],
+    [pytest.param(op, case, id=f"{op.name}-{name}") for op in OPS for name, case in op.cases.EXACT.items()],
 )
 each_call = pytest.mark.parametrize(
     ("op", "call"),
-    [pytest.param(op, call, id=f"{op.folder}-{name}") for op in OPS for name, call in op.cases.CALLS.items()],
+    [pytest.param(op, call, id=f"{op.name}-{name}") for op in OPS for name, call in op.cases.CALLS.items()],
 )
 each_optional = pytest.mark.parametrize(
     ("op", "argument"),
     [
-        pytest.param(op, name, id=f"{op.folder}-{name}")
+        pytest.param(op, name, id=f"{op.name}-{name}")
         for op in OPS
         for name in op.cases.make_inputs(op.cases.EXACT["ragged"])
         if inspect.signature(op.run).parameters[name].default is None
     ],
+)
+each_layout = pytest.mark.parametrize(
+    ("op", "layout"),
+    [pytest.param(op, layout, id=f"{op.name}-{layout}") for op in OPS for layout in op.layouts[1:]],
 )
 on_fast = pytest.mark.parametrize("backend", ["torch", "cpu"])
 on_all = pytest.mark.parametrize("backend", ["reference", "torch", "cpu"])
@@ -42,11 +48,11 @@ def test_as_exact_as_the_reference(backend, dtype, op, case):
 
 
 @each_call
-@pytest.mark.parametrize("case", ["ragged", "four_paths"])
 @on_fast
-def test_every_way_to_call(backend, case, op, call):
-    tensors, options = arguments(op, op.cases.EXACT[case], call)
-    assert_op_as_exact(op.run, tensors, backend, **options)
+def test_every_way_to_call(backend, op, call):
+    for case in op.among("ragged", "four_paths", "many_groups"):
+        tensors, options = arguments(op, op.cases.EXACT[case], call)
+        assert_op_as_exact(op.run, tensors, backend, **options)
 
 
 @each_optional
@@ -57,11 +63,10 @@ def test_each_optional_argument(backend, op, argument):
     assert_op_as_exact(op.run, tensors, backend, **options)
 
 
-@each_op
-@pytest.mark.parametrize("layout", LAYOUTS[1:])
+@each_layout
 @on_fast
-def test_any_strides(backend, layout, op):
-    tensors, options = arguments(op, op.cases.EXACT["two_paths"], layout=layout)
+def test_any_strides(backend, op, layout):
+    tensors, options = arguments(op, op.cases.EXACT[op.strided_case], layout=layout)
     assert_op_as_exact(op.run, tensors, backend, **options)
 
 
@@ -76,10 +81,10 @@ def test_parameters_in_fp32_beside_tokens_in_bf16(backend, op):
 
 
 @each_op
-@pytest.mark.parametrize("output", [0, 1], ids=["y", "h"])
+@pytest.mark.parametrize("output", [0, 1], ids=["first", "second"])
 @on_fast
 def test_the_gradient_of_one_output_alone(backend, output, op):
-    tensors, options = arguments(op, op.cases.EXACT["packed_paths"])
+    tensors, options = arguments(op, op.cases.EXACT[op.among("packed_paths", "two_groups")[0]])
     assert_op_as_exact(lambda **given: op.run(**given)[output : output + 1], tensors, backend, **options)
 
 
@@ -92,7 +97,7 @@ def test_every_output_is_written(backend, op, case):
     assert not [name for name, tensor in outputs.items() if tensor.isnan().any()]
 
 
-@each_op
+@each_scan
 @on_all
 def test_two_halves_make_a_whole(backend, op):
     case = op.cases.EXACT["ragged"]
@@ -109,7 +114,7 @@ def test_two_halves_make_a_whole(backend, op):
     torch.testing.assert_close(second.h, h)
 
 
-@each_op
+@each_scan
 @on_all
 def test_steps_make_a_whole(backend, op):
     case = op.cases.EXACT["ragged"]._replace(l=6)
@@ -126,7 +131,7 @@ def test_steps_make_a_whole(backend, op):
     torch.testing.assert_close(h, expected.h)
 
 
-@each_op
+@each_scan
 @on_all
 def test_packed_clips_do_not_leak(backend, op):
     case = op.cases.EXACT["packed_paths"]
@@ -156,7 +161,7 @@ def test_only_wanted_gradients(backend, op):
     wanted = {name: tensor if i % 2 else tensor.detach() for i, (name, tensor) in enumerate(tensors.items())}
     got = outputs_and_gradients(op.run, wanted, backend=backend, **options)
     every = outputs_and_gradients(op.run, tensors, backend=backend, **options)
-    assert list(got) == ["y", "h", *(f"d{name}" for name in list(tensors)[1::2])]
+    assert list(got) == [*list(every)[:2], *(f"d{name}" for name in list(tensors)[1::2])]
     for name in got:
         assert torch.equal(got[name], every[name]), name
 
@@ -178,7 +183,7 @@ def test_cpu_is_the_same_for_any_number_of_threads(op):
 @each_op
 @on_fast
 def test_compiles_without_graph_breaks(backend, op):
-    tensors, options = arguments(op, op.cases.EXACT["two_paths"])
+    tensors, options = arguments(op, op.cases.EXACT[op.strided_case])
     run = lambda **values: op.run(**values, **options, backend=backend)
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     expected = outputs_and_gradients(run, tensors)
@@ -187,7 +192,7 @@ def test_compiles_without_graph_breaks(backend, op):
 
 @each_op
 @on_all
-def test_autocast_keeps_states_in_fp32(backend, op):
+def test_autocast_keeps_states_and_residuals_in_fp32(backend, op):
     tensors, options = arguments(op, op.cases.EXACT["ragged"])
     tensors["x"] = tensors["x"].detach().bfloat16()
     plain = op.run(**tensors, **options, backend=backend)
@@ -197,7 +202,7 @@ def test_autocast_keeps_states_in_fp32(backend, op):
     torch.testing.assert_close((y, h), tuple(plain), rtol=0, atol=0)
 
 
-@each_op
+@each_scan
 def test_wrong_tensors_are_named(op):
     tensors, options = arguments(op, op.cases.EXACT["ragged"])
     name = op.run.__name__
@@ -212,7 +217,7 @@ def test_wrong_tensors_are_named(op):
         op.run(**tensors | {"h0": wrong}, **options)
 
 
-@each_op
+@each_scan
 def test_wrong_walks_and_borders_are_refused(op):
     tensors, options = arguments(op, op.cases.EXACT["packed_paths"])
     run = lambda **changed: op.run(**tensors, **options | changed)

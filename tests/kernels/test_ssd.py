@@ -5,8 +5,10 @@ import torch
 
 from ssmvid_kernels import Walk, ssd_scan
 from ssmvid_kernels.calls import arguments, find_ops
+from ssmvid_kernels.ssd import triton_scan
 from ssmvid_kernels.ssd.cases import EXACT, Case, make_inputs, make_options
-from ssmvid_kernels.testing import assert_op_as_exact, device_of, outputs_and_gradients
+from ssmvid_kernels.ssd.triton_plan import Plan
+from ssmvid_kernels.testing import assert_op_as_exact, device_of, outputs_and_gradients, poisoned_empty
 
 SSD = find_ops()["ssd"]
 TINY = Case(1, 18, 2, 3, 2, chunk=16)
@@ -76,6 +78,33 @@ def test_same_bits_every_time(backend):
     tensors, options = arguments(SSD, EXACT["two_paths"], device=device_of(backend))
     runs = [outputs_and_gradients(ssd_scan, tensors, backend=backend, **options) for _ in range(2)]
     assert not [name for name in runs[0] if not torch.equal(runs[0][name], runs[1][name])]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(2, 53, 6, 3, 3, g=2, chunk=7),
+        Case(1, 30, 4, 5, 4, k=4, chunk=4),
+        Case(1, 150, 6, 3, 3, clips=(100, 50), chunk=16),
+        Case(1, 60, 6, 3, 3, clips=(60, 0), chunk=7),
+    ],
+    ids=["rows", "paths", "packed", "empty_clip"],
+)
+def test_chunks_that_pass_in_groups_are_exact(case, monkeypatch):
+    monkeypatch.setattr(triton_scan, "LONGEST_LOOP", 2)
+    tensors, options = arguments(SSD, case, device=device_of("triton"))
+    with poisoned_empty():
+        assert_op_as_exact(ssd_scan, tensors, "triton", **options)
+
+
+def test_chunks_pass_in_groups_past_512_of_them_unless_clips_are_many():
+    call = lambda slots, clips, rows=1: triton_scan.groups_of(Plan(slots, rows * slots, clips, *[None] * 7))
+    assert call(512, 1) == (512, 1)
+    assert call(16384, 1) == (128, 128)
+    assert call(16384, 8, rows=8) == (128, 128)
+    assert call(16384, 64) == (128, 128)
+    assert call(16384, 512) == (16384, 1)
+    assert call(0, 1) == (0, 1)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "triton"])

@@ -1,4 +1,4 @@
-"""The named plans: what the papers say, and one config for each that VideoMamba's blocks can take."""
+"""The named plans: what the papers say, and one config for each that a model can be trained with."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from ssmvid.scan import PATTERNS, Grid, ScanPlan
 
 CONFIGS = Path(__file__).parents[2] / "hydra_configs" / "scan"
+RELEASED = {"cross4", "local_vim", "raster"}  # of VMamba, LocalVim and MambaVision
 ROWS = torch.arange(15).view(3, 5)  # a frame
 
 
@@ -67,11 +68,11 @@ def test_spatiotemporal_v1_and_v2():
     assert orders("spatiotemporal_v2", 4) == ["thw|thw+rev|hwt|hwt+rev"] * 4
 
 
-def test_every_plan_of_two_summed_orders_a_layer_is_a_config_and_no_config_is_anything_else():
+def test_plans_of_two_summed_orders_and_of_released_models_are_configs_and_nothing_else_is():
     usable = {
         name: {"orders": [list(pattern) for pattern in plan.orders], "schedule": plan.schedule}
         for name, plan in PATTERNS.items()
-        if plan.merge == "sum" and all(len(pattern) == 2 for pattern in plan.orders)
+        if (plan.merge == "sum" and all(len(pattern) == 2 for pattern in plan.orders)) or name in RELEASED
     }
     configs = {}
     for path in CONFIGS.glob("*.yaml"):
@@ -79,6 +80,14 @@ def test_every_plan_of_two_summed_orders_a_layer_is_a_config_and_no_config_is_an
         one = isinstance(config["orders"][0], str)
         configs[path.stem] = {**config, "orders": [config["orders"]] if one else config["orders"]}
     assert configs == usable
+
+
+def test_local_vim_takes_four_of_the_candidates_in_each_layer():
+    layers = [{str(order) for order in pattern.orders} for pattern in ScanPlan.named("local_vim").by_layer(20)]
+    (candidates,) = ScanPlan.named("local8").orders
+    assert all(len(layer) == 4 and layer < set(candidates) for layer in layers)
+    assert layers[0] == {"thw", "twh+rev", "thw+window7", "thw+window7+rev"}
+    assert layers[19] == {"twh", "twh+rev", "thw+window2", "thw+window2+rev"}
 
 
 def test_a_misspelt_plan_is_told_the_nearest():

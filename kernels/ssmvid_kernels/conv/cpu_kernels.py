@@ -11,17 +11,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ..simd import add, div, exp2, fill, fma, load, load_either, mul, store, sub
+from ..simd import add, fill, fma, load, load_either, mul, sigmoid, store, sub
 
-LOG2E = 1.4426950408889634
 Array = Any
-
-
-@njit(inline="always")
-def sigmoid(v: Any) -> Any:
-    """1 / (1 + exp(-v))."""
-    one = fill(v, 1.0)
-    return div(one, add(one, exp2(mul(v, fill(v, -LOG2E)))))
 
 
 @njit(inline="always")

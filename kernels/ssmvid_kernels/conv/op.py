@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from math import prod
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from ..flops import count_flops
+from ..graphs import refusing_to_compile
+from ..transforms import refuse_second_derivative
+
+Shape = torch.Size
 
 
 class Forward(Protocol):
@@ -64,6 +71,8 @@ def define(name: str, forward: Forward, backward: Backward) -> ConvOp:
     Nothing but the inputs is saved: the backward computes the sums before the activation again.
     """
 
+    forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
+
     def allocate(x: Tensor, weight: Tensor, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
         (b, _, l, d), (k, _, width) = x.shape, weight.shape
         s = b if cu_seqlens is None else cu_seqlens.shape[0] - 1
@@ -103,7 +112,7 @@ def define(name: str, forward: Forward, backward: Backward) -> ConvOp:
         inputs = (x, weight, bias, h0)
         grads = backward(dy, dh, *inputs, paths, cu_seqlens, silu)
         return [
-            grad.to(tensor.dtype) if grad is not None and tensor is not None else x.new_empty(0)
+            grad.to(tensor.dtype).contiguous() if grad is not None and tensor is not None else x.new_empty(0)
             for grad, tensor in zip(grads, inputs)
         ]
 
@@ -125,8 +134,21 @@ def define(name: str, forward: Forward, backward: Backward) -> ConvOp:
         return (*grads, None, None, None)
 
     conv.register_autograd(differentiate, setup_context=keep)
+    refuse_second_derivative(conv_backward, name)
+    count_flops(name, forward_flops, backward_flops)
 
     def implementation(x, weight, bias, h0, paths, cu_seqlens, *, silu):  # type: ignore[no-untyped-def]
         return conv(x, weight, bias, h0, paths, cu_seqlens, silu)
 
     return implementation
+
+
+def forward_flops(x: Shape, weight: Shape, *_: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    return 2 * x[0] * x[2] * prod(weight)
+
+
+def backward_flops(dy: Shape, dh: Shape | None, x: Shape, weight: Shape, *options: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    silu = options[-1]
+    return (6 if silu else 4) * x[0] * x[2] * prod(weight)

@@ -119,7 +119,7 @@ def compile_cases() -> dict[str, Callable[[], object]]:
 def _launch_both(d: int, dtype: torch.dtype, walks: bool, l: int = 1568, width: int = 4) -> None:
     """Both kernels at a clip's shape: as a plain model calls them, or with walks, packed clips and an h0."""
     empty = lambda *shape, dtype=torch.float32: torch.empty(shape, dtype=dtype, device="meta")
-    k, s = 2 if walks else 1, 3 if walks else 1
+    k, s = 4 if walks else 1, 3 if walks else 1
     x, y = empty(1, 1, l, d, dtype=dtype), empty(1, k, l, d, dtype=dtype)
     weight, bias, h = empty(k, d, width), empty(k, d), empty(s, k, d, width - 1)
     paths = empty(k, 8, dtype=torch.int64) if walks else None

@@ -73,7 +73,7 @@ def load_taps(  # type: ignore[no-untyped-def]
     """The weights (1, BLOCK_D) of a step's own input, of the one before it, ..., and the bias."""
     taps = ()
     for j in tl.static_range(WIDTH):
-        at = path * w_stride[0] + channel * w_stride[1] + (WIDTH - 1 - j) * w_stride[2]
+        at = path * w_stride[0] + channel * w_stride[1] + tl.cast(WIDTH - 1 - j, tl.int64) * w_stride[2]
         taps = taps + (tl.load(w_ptr + at, mask=in_d, other=0.0).to(REAL),)
     bias = tl.zeros(channel.shape, REAL)
     if bias_ptr is not None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from math import prod
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from ..flops import count_flops
+from ..graphs import refusing_to_compile
+from ..transforms import refuse_second_derivative
+
+Shape = torch.Size
 
 
 class Forward(Protocol):
@@ -86,6 +93,8 @@ def define(name: str, forward: Forward, backward: Backward, chunk: int) -> ScanO
         chunk: steps between the states kept for the backward.
     """
 
+    forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
+
     def allocate(
         x: Tensor, dt: Tensor, A: Tensor, cu_seqlens: Tensor | None, summed: bool, save: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,6 +171,8 @@ def define(name: str, forward: Forward, backward: Backward, chunk: int) -> ScanO
         return (*grads, None, None, None, None, None)
 
     scan.register_autograd(differentiate, setup_context=keep)
+    refuse_second_derivative(scan_backward, name)
+    count_flops(name, forward_flops, backward_flops)
 
     def implementation(x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *, dt_softplus, summed):  # type: ignore[no-untyped-def]
         floats = (x, dt, A, B, C, D, dt_bias, h0)
@@ -170,3 +181,13 @@ def define(name: str, forward: Forward, backward: Backward, chunk: int) -> ScanO
         return y, h
 
     return implementation
+
+
+def forward_flops(x: Shape, dt: Shape, A: Shape, *_: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    return 7 * prod(dt) * A[-1]
+
+
+def backward_flops(dy: Shape, dh: Shape, x: Shape, dt: Shape, A: Shape, *_: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    return 19 * prod(dt) * A[-1]

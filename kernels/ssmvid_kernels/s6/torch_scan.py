@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .. import walk
 from ..checks import clip_bounds
+from ..transforms import transforming
 
 CHUNK = 32
 
@@ -49,6 +52,8 @@ def selective_scan_torch(
         y = (states * C_i[..., None, :]).sum(-1)
         return (y if D is None else y + D.to(dtype)[:, None] * x_i), states[:, :, -1]
 
+    # torch.func has no checkpoints: under it the states of all chunks are kept.
+    run = scan_chunk if transforming() else partial(checkpoint, scan_chunk, use_reentrant=False)
     y = x.new_zeros(b, k, l, d, dtype=dtype)
     hs = []
     for i, (at, start, end) in enumerate(clips):
@@ -58,7 +63,7 @@ def selective_scan_torch(
             h = (h0 if cu_seqlens is None else h0[i : i + 1]).to(dtype)
         for first in range(start, end, CHUNK):
             steps = rows[:, first : min(first + CHUNK, end)]
-            part, h = checkpoint(scan_chunk, h, at, steps, use_reentrant=False)
+            part, h = run(h, at, steps)
             y = y.scatter(2, steps[None, :, :, None].expand(b, k, -1, d), part)
         hs.append(h)
     h = torch.cat(hs) if hs else x.new_zeros(0, k, d, A.shape[-1], dtype=dtype)

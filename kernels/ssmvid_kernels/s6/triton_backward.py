@@ -6,41 +6,42 @@ import triton
 import triton.language as tl
 
 from ..triton_walk import open_clip, open_walk
-from .triton_forward import LOG2_E, load_step, tile_indices
+from .triton_forward import carry, load_bias, load_decay, load_step, place, tile_indices
 
 LN_2 = tl.constexpr(0.6931471805599453)
 
 
-@triton.jit(do_not_specialize=["length", "chunks", "one", "A_stride", "dh_stride"])
+@triton.jit(do_not_specialize=["length", "chunks", "segments", "steps", "one", "A_stride", "dh_stride"])
 def scan_backward(  # type: ignore[no-untyped-def]
-    dy_ptr, dh_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, paths, cu_seqlens, states_ptr, scratch_ptr,
+    dy_ptr, dh_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, paths, cu_seqlens, ends_ptr, sums_ptr,
+    states_ptr, scratch_ptr,
     dx_ptr, ddt_ptr, dA_ptr, dB_ptr, dC_ptr, dD_ptr, dbias_ptr, dh0_ptr,
     dy_stride, dh_stride, x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride,
-    length, chunks, one, k, d, n,
+    length, chunks, segments, steps, one, k, d, n,
     REAL: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, STEPS: tl.constexpr,
     BLOCK_D: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """Outputs are contiguous: dx, ddt (b, k, l, d); dB, dC (b, k, l, blocks, n); the others a (sequence, path)."""
-    pid = tl.program_id(0).to(tl.int64)
-    sequence, path = pid // k, pid % k
-    batch, start, end = open_clip(cu_seqlens, sequence, length)
+    """Outputs are dense: dx, ddt (b, k, l, d); dB, dC (b, k, l, blocks, n); the others one part a segment: dA and,
+    of the first alone, dh0 (s, k, segments, d, n), dD and dbias (s, k, segments, d).
+    """
+    block, segment, path, sequence = place(segments, k, d, BLOCK_D)
+    batch, origin, end = open_clip(cu_seqlens, sequence, length)
+    start = origin + segment * steps
+    end = tl.minimum(start + steps, end)
     walk = open_walk(paths, path, length)
-    channel, state, in_d, in_n = tile_indices(d, n, BLOCK_D, BLOCK_N)
+    channel, state, in_d, in_n = tile_indices(block, d, n, BLOCK_D, BLOCK_N)
     inside = in_d & in_n
-    blocks = tl.num_programs(1)
-    block = tl.program_id(1).to(tl.int64)
+    blocks = tl.cdiv(d, BLOCK_D)
+    slot = (sequence * k + path) * segments + segment
 
-    A = tl.load(A_ptr + path * A_stride[0] + channel * A_stride[1] + state * A_stride[2], mask=inside, other=0.0).to(
-        REAL
-    )
-    A *= LOG2_E
-    bias = tl.zeros(channel.shape, REAL)
-    if bias_ptr is not None:
-        bias = tl.load(bias_ptr + path * bias_stride[0] + channel * bias_stride[1], mask=in_d, other=0.0).to(REAL)
+    A = load_decay(A_ptr, A_stride, path, channel, state, inside, REAL)
+    bias = load_bias(bias_ptr, bias_stride, path, channel, in_d, REAL)
     if D_ptr is not None:
         D = tl.load(D_ptr + path * D_stride[0] + channel * D_stride[1], mask=in_d, other=0.0).to(REAL)
     dh_ptr += sequence * dh_stride[0] + path * dh_stride[1] + channel * dh_stride[2] + state * dh_stride[3]
     dh = tl.load(dh_ptr, mask=inside, other=0.0).to(REAL)
+    last, behind = (sequence * k + path + 1) * (segments - 1) - 1, segments - 1 - segment
+    dh = carry(dh, A, ends_ptr, sums_ptr, last, -1, behind, channel, state, inside, in_d, d, n, one)
 
     dy_ptr += batch * dy_stride[0] + path * dy_stride[1] + channel * dy_stride[3]
     x_ptr += batch * x_stride[0] + path * x_stride[1] + channel * x_stride[3]
@@ -48,15 +49,16 @@ def scan_backward(  # type: ignore[no-untyped-def]
     B_ptr += batch * B_stride[0] + path * B_stride[1] + state * B_stride[3]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + state * C_stride[3]
     first_row = (batch * k + path) * length
-    first_chunk = (batch * k + path) * chunks + start // CHUNK + (sequence if cu_seqlens is not None else 0)
+    first_chunk = (batch * k + path) * chunks + origin // CHUNK + (sequence if cu_seqlens is not None else 0)
+    first_chunk += segment * (steps // CHUNK)
     states_ptr += first_chunk * n * d + state * d + channel * one
-    scratch_ptr += (pid * blocks + block) * (CHUNK // STEPS * BLOCK_N * BLOCK_D) + state * BLOCK_D
+    scratch_ptr += (slot * blocks + block) * (CHUNK // STEPS * BLOCK_N * BLOCK_D) + state * BLOCK_D
     scratch_ptr += (channel - block * BLOCK_D) * one
 
     dA = tl.zeros(A.shape, REAL)
     # These sums over steps go chunk by chunk, through memory: one long chain would round l times.
-    dD_ptr += pid * d + channel
-    dbias_ptr += pid * d + channel
+    dD_ptr += slot * d + channel
+    dbias_ptr += slot * d + channel
     tl.store(dD_ptr, tl.zeros(channel.shape, REAL), mask=in_d)
     tl.store(dbias_ptr, tl.zeros(channel.shape, REAL), mask=in_d)
 
@@ -123,6 +125,6 @@ def scan_backward(  # type: ignore[no-untyped-def]
         tl.store(dbias_ptr, tl.load(dbias_ptr, mask=in_d, other=0.0) + dbias, mask=in_d)
         tl.debug_barrier()
 
-    to_A = (pid * d + channel) * n + state * one
+    to_A = (slot * d + channel) * n + state * one
     tl.store(dA_ptr + to_A, dA, mask=inside)
     tl.store(dh0_ptr + to_A, dh, mask=inside)

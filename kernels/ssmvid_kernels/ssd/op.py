@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from ..flops import count_flops
+from ..graphs import refusing_to_compile
+from ..transforms import refuse_second_derivative
+
+Shape = torch.Size
+CHUNK_AFTER_B = 8  # arguments, in both operators
 
 
 class Forward(Protocol):
@@ -100,6 +107,8 @@ def define(
         keeps_states: whether the backward wants the states before each chunk, or computes them again.
     """
 
+    forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
+
     def allocate(
         x: Tensor, dt: Tensor, B: Tensor, cu_seqlens: Tensor | None, chunk: int, summed: bool, save: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,6 +196,8 @@ def define(
         return (*grads, *[None] * 7)
 
     scan.register_autograd(differentiate, setup_context=keep)
+    refuse_second_derivative(scan_backward, name)
+    count_flops(name, forward_flops, backward_flops)
 
     def implementation(x, dt, A, B, C, D, dt_bias, h0, *indices, dt_softplus, dt_limit, summed, chunk):  # type: ignore[no-untyped-def]
         floats = (x, dt, A, B, C, D, dt_bias, h0)
@@ -196,3 +207,20 @@ def define(
         return y, h
 
     return implementation
+
+
+def forward_flops(x: Shape, dt: Shape, A: Shape, B: Shape, *options: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    return _flops(x, dt, B, options[CHUNK_AFTER_B], of_B=1, of_x=1, of_states=2)
+
+
+def backward_flops(dy: Shape, dh: Shape, x: Shape, dt: Shape, A: Shape, B: Shape, *options: Any, **__: Any) -> int:
+    """README.md, "FLOPs"."""
+    return _flops(x, dt, B, options[CHUNK_AFTER_B], of_B=3, of_x=2, of_states=5)
+
+
+def _flops(x: Shape, dt: Shape, B: Shape, chunk: int, of_B: int, of_x: int, of_states: int) -> int:
+    """Of so many matmuls a chunk: between steps by way of B or C, between steps by way of x, and with a state."""
+    (b, k, l, heads), p, (g, n) = dt, x[-1], B[-2:]
+    squares = l // chunk * chunk**2 + (l % chunk) ** 2
+    return 2 * b * k * (squares * (of_B * g * n + of_x * heads * p) + of_states * l * heads * p * n)

@@ -1,4 +1,4 @@
-"""Backward kernels: gradients of states passed over chunks, then all gradients of a chunk, without atomics."""
+"""Backward kernels: the gradients of a chunk's steps, and those of its gates, without atomics."""
 
 from __future__ import annotations
 
@@ -7,66 +7,27 @@ import triton.language as tl
 
 from .triton_kernels import (
     decays_between,
-    decays_to_end,
     dot,
-    load_steps,
+    gate_products,
+    gates_times_states,
+    load_states,
     load_tile,
     open_chunk,
     open_rows,
-    open_sequence,
 )
 
 
-@triton.jit(do_not_specialize=["length", "slots", "chunk", "dh_stride"])
-def pass_state_gradients(  # type: ignore[no-untyped-def]
-    dh_ptr, cu_seqlens, decay_ptr, states_ptr, grads_ptr, across_ptr, dh0_ptr,
-    dh_stride, length, slots, chunk, k, heads, p, n, REAL: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """`pass_states` backwards: in place of what each chunk's outputs give back, the gradient of the state after it.
-
-    `across` (slots, k, heads, blocks): that gradient times the state before the chunk, decayed: one part a block.
-    """
-    pid = tl.program_id(0).to(tl.int64)
-    blocks = tl.cdiv(p * n, BLOCK)
-    block, pid = pid % blocks, pid // blocks
-    element = block * BLOCK + tl.arange(0, BLOCK)
-    head, path, sequence = pid % heads, pid // heads % k, pid // heads // k
-    slot, count = open_sequence(sequence, cu_seqlens, length, slots, chunk)
-    inside = element < p * n
-    at = sequence * dh_stride[0] + path * dh_stride[1] + head * dh_stride[2]
-    at += element // n * dh_stride[3] + element % n * dh_stride[4]
-    dh = tl.load(dh_ptr + at, mask=inside, other=0.0).to(REAL)
-    for back in tl.range(0, count):
-        chunk_id = ((slot + count - 1 - back) * k + path) * heads + head
-        new = tl.load(grads_ptr + chunk_id * p * n + element, mask=inside, other=0.0)
-        h = tl.load(states_ptr + chunk_id * p * n + element, mask=inside, other=0.0)
-        tl.store(grads_ptr + chunk_id * p * n + element, dh, mask=inside)
-        dh *= tl.load(decay_ptr + chunk_id)
-        tl.store(across_ptr + chunk_id * blocks + block, tl.sum(dh * h, axis=0))
-        dh += new
-    tl.store(dh0_ptr + pid * p * n + element, dh, mask=inside)
-
-
-@triton.jit
-def load_states(ptr, pid, channel, in_p, state, in_n, p, n):  # type: ignore[no-untyped-def]
-    """A tile (p, n) of the states, or their gradients, of one chunk, path and head."""
-    at = (pid * p + channel[:, None]) * n + state[None, :]
-    return tl.load(ptr + at, mask=in_p[:, None] & in_n[None, :], other=0.0)
-
-
 @triton.jit(do_not_specialize=["length", "slots", "chunk"])
-def chunk_gradients(  # type: ignore[no-untyped-def]
-    dy_ptr, x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, paths, cu_seqlens, clip_of,
-    states_ptr, grads_ptr, across_ptr, dx_ptr, ddt_ptr, dA_ptr, dB_ptr, dC_ptr, dD_ptr,
-    dy_stride, x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride,
-    low, high, length, slots, chunk, k, heads, groups, p, n,
-    SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr, REAL: tl.constexpr, DOT: tl.constexpr,
+def step_gradients(  # type: ignore[no-untyped-def]
+    dy_ptr, x_ptr, A_ptr, B_ptr, C_ptr, D_ptr, steps_ptr, paths, cu_seqlens, clip_of,
+    states_ptr, grads_ptr, across_ptr, dx_ptr, ddt_ptr, dA_ptr, dD_ptr,
+    dy_stride, x_stride, A_stride, B_stride, C_stride, D_stride, length, slots, chunk, k, heads, groups, p, n,
+    REAL: tl.constexpr, DOT: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """One program a (slot, path, head, block of p). Outputs are dense, one part a block: to be summed.
 
-    dx (b, k, l, heads, p), ddt (b, k, l, heads, blocks), dA (slots, k, heads, blocks), dD (slots, k, heads, p),
-    dB and dC (b, k, l, heads, blocks, n).
+    dx (b, k, l, heads, p), ddt (b, k, l, heads, blocks), dA (slots, k, heads, blocks), dD (slots, k, heads, p).
     """
     pid = tl.program_id(0).to(tl.int64)
     blocks_p = tl.cdiv(p, BLOCK_P)
@@ -74,71 +35,118 @@ def chunk_gradients(  # type: ignore[no-untyped-def]
     head, path, slot = pid % heads, pid // heads % k, pid // heads // k
     group = head // (heads // groups)
     batch, first, end = open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk)
-    row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
+    step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
     channel = block * BLOCK_P + tl.arange(0, BLOCK_P)
     in_p = channel < p
-    dt, slope, A, hi, lo = load_steps(
-        dt_ptr, dt_stride, A_ptr, A_stride, bias_ptr, bias_stride, low, high, batch, path, head, row, inside,
-        REAL, SOFTPLUS, LIMITED,
-    )  # fmt: skip
+    at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
+    dt = tl.load(at, mask=inside, other=0.0)
+    hi = tl.load(at + length, mask=inside, other=0.0)
+    lo = tl.load(at + 2 * length, mask=inside, other=0.0)
+    to_end = tl.load(at + 3 * length, mask=inside, other=0.0)
+    slope = tl.load(at + 4 * length, mask=inside, other=0.0)
     B_ptr += batch * B_stride[0] + path * B_stride[1] + group * B_stride[3]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + group * C_stride[3]
-
-    CB = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
-    from_after = tl.zeros((BLOCK_Q, BLOCK_P), REAL)
-    from_before = tl.zeros((BLOCK_Q, BLOCK_P), REAL)
-    for start in tl.range(0, n, BLOCK_N):
-        state = start + tl.arange(0, BLOCK_N)
-        in_n = state < n
-        B = load_tile(B_ptr, B_stride[2], B_stride[4], row, inside, state, in_n, REAL)
-        C = load_tile(C_ptr, C_stride[2], C_stride[4], row, inside, state, in_n, REAL)
-        CB += dot(C, tl.trans(B), DOT, REAL)
-        from_before += dot(C, tl.trans(load_states(states_ptr, pid, channel, in_p, state, in_n, p, n)), DOT, REAL)
-        from_after += dot(B, tl.trans(load_states(grads_ptr, pid, channel, in_p, state, in_n, p, n)), DOT, REAL)
 
     # In an order that lets each tile go as soon as it can.
     x_ptr += batch * x_stride[0] + path * x_stride[1] + head * x_stride[3]
     dy_ptr += batch * dy_stride[0] + path * dy_stride[1] + head * dy_stride[3]
-    x = load_tile(x_ptr, x_stride[2], x_stride[4], row, inside, channel, in_p, REAL)
+    from_before = gates_times_states(
+        C_ptr, C_stride[2], C_stride[4], states_ptr, pid, row, inside, channel, in_p, p, n, REAL, DOT, BLOCK_N
+    )  # fmt: skip
     dy = load_tile(dy_ptr, dy_stride[2], dy_stride[4], row, inside, channel, in_p, REAL)
-    from_start, to_end = tl.exp(hi)[:, None], decays_to_end(hi, lo)[:, None]
-    into_y = tl.sum(dy * from_before * from_start, axis=1)
-    drive = x * dt[:, None]
-    d_drive = from_after * to_end
-    into_state = tl.sum(drive * d_drive, axis=1)
-    decay = decays_between(hi, lo)
-    d_CB = dot(dy, tl.trans(drive), DOT, REAL) * decay
-    d_drive += dot(tl.trans(decay * CB), dy, DOT, REAL)
+    into_y = tl.sum(dy * from_before, axis=1) * tl.exp(hi)
+    d_drive = to_end[:, None] * gates_times_states(
+        B_ptr, B_stride[2], B_stride[4], grads_ptr, pid, row, inside, channel, in_p, p, n, REAL, DOT, BLOCK_N
+    )  # fmt: skip
+    x = load_tile(x_ptr, x_stride[2], x_stride[4], row, inside, channel, in_p, REAL)
+    into_state = tl.sum(x * d_drive, axis=1) * dt
+    CB = gate_products(B_ptr, C_ptr, B_stride, C_stride, row, inside, n, REAL, DOT, BLOCK_N)
+    CB *= decays_between(hi, lo, tl.where(inside, step, -1))
+    d_drive += dot(tl.trans(CB), dy, DOT, REAL)
     # A step's dt A is in the decay between every j before it and every i from it on: no difference of sums.
-    over = tl.cumsum(d_CB * CB, axis=0, reverse=True) + into_state[None, :]
+    over = tl.cumsum(dot(dy, tl.trans(x * dt[:, None]), DOT, REAL) * CB, axis=0, reverse=True)
     before = tl.arange(0, BLOCK_Q)[None, :] < tl.arange(0, BLOCK_Q)[:, None]
-    d_sums = tl.sum(tl.where(before, over, 0.0), axis=1) + tl.cumsum(into_y, axis=0, reverse=True)
-    d_sums += tl.where(block == 0, tl.load(across_ptr + pid), 0.0)
+    d_sums = tl.sum(tl.where(before, over + into_state[None, :], 0.0), axis=1)
+    d_sums += tl.cumsum(into_y, axis=0, reverse=True) + tl.where(block == 0, tl.load(across_ptr + pid), 0.0)
+
+    A = tl.load(A_ptr + path * A_stride[0] + head * A_stride[1]).to(REAL)
     ddt = (tl.sum(x * d_drive, axis=1) + A * d_sums) * slope
-    first_row = (batch * k + path) * length
-    to_row = ((first_row + row) * heads + head) * blocks_p + block
-    tl.store(ddt_ptr + to_row, ddt, mask=inside)
+    to_row = ((batch * k + path) * length + row) * heads + head
+    tl.store(ddt_ptr + to_row * blocks_p + block, ddt, mask=inside)
     tl.store(dA_ptr + pid * blocks_p + block, tl.sum(d_sums * dt, axis=0))
     dx = d_drive * dt[:, None]
     if D_ptr is not None:
         at = path * D_stride[0] + head * D_stride[1] + channel * D_stride[2]
         dx += tl.load(D_ptr + at, mask=in_p, other=0.0).to(REAL)[None, :] * dy
         tl.store(dD_ptr + pid * p + channel, tl.sum(dy * x, axis=0), mask=in_p)
-    to_x = ((first_row + row) * heads + head)[:, None] * p + channel[None, :]
+    to_x = to_row[:, None] * p + channel[None, :]
     tl.store(dx_ptr + to_x, dx.to(dx_ptr.dtype.element_ty), mask=inside[:, None] & in_p[None, :])
 
-    dy *= from_start
-    drive *= to_end
-    for start in tl.range(0, n, BLOCK_N):
-        state = start + tl.arange(0, BLOCK_N)
-        in_n = state < n
-        to_BC = to_row[:, None] * n + state[None, :]
-        both = inside[:, None] & in_n[None, :]
-        B = load_tile(B_ptr, B_stride[2], B_stride[4], row, inside, state, in_n, REAL)
-        dC = dot(d_CB, B, DOT, REAL)
-        dC += dot(dy, load_states(states_ptr, pid, channel, in_p, state, in_n, p, n), DOT, REAL)
-        tl.store(dC_ptr + to_BC, dC, mask=both)
-        C = load_tile(C_ptr, C_stride[2], C_stride[4], row, inside, state, in_n, REAL)
-        dB = dot(tl.trans(d_CB), C, DOT, REAL)
-        dB += dot(drive, load_states(grads_ptr, pid, channel, in_p, state, in_n, p, n), DOT, REAL)
-        tl.store(dB_ptr + to_BC, dB, mask=both)
+
+@triton.jit(do_not_specialize=["length", "slots", "chunk"])
+def gate_gradients(  # type: ignore[no-untyped-def]
+    dy_ptr, x_ptr, B_ptr, C_ptr, steps_ptr, paths, cu_seqlens, clip_of, states_ptr, grads_ptr, dB_ptr, dC_ptr,
+    dy_stride, x_stride, B_stride, C_stride, length, slots, chunk, k, heads, groups, p, n, parts,
+    REAL: tl.constexpr, DOT: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """One program a (slot, path, group, part of its heads, block of n); dB and dC (b, k, l, groups, parts, n)."""
+    pid = tl.program_id(0).to(tl.int64)
+    blocks_n = tl.cdiv(n, BLOCK_N)
+    block, pid = pid % blocks_n, pid // blocks_n
+    part, group, path, slot = (
+        pid % parts,
+        pid // parts % groups,
+        pid // parts // groups % k,
+        pid // parts // groups // k,
+    )
+    batch, first, end = open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk)
+    step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
+    state = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    in_n = state < n
+    x_ptr += batch * x_stride[0] + path * x_stride[1]
+    dy_ptr += batch * dy_stride[0] + path * dy_stride[1]
+
+    each = heads // groups
+    first_head, last_head = group * each + part * each // parts, group * each + (part + 1) * each // parts
+    at = steps_ptr + (batch * k + path) * heads * 5 * length + step
+    d_CB = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
+    for head in tl.range(first_head, last_head):
+        dt = tl.load(at + head * 5 * length, mask=inside, other=0.0)
+        hi = tl.load(at + (head * 5 + 1) * length, mask=inside, other=0.0)
+        lo = tl.load(at + (head * 5 + 2) * length, mask=inside, other=0.0)
+        square = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
+        for start in tl.range(0, p, BLOCK_P):
+            channel = start + tl.arange(0, BLOCK_P)
+            x = load_tile(x_ptr + head * x_stride[3], x_stride[2], x_stride[4], row, inside, channel, channel < p, REAL)
+            dy_at = dy_ptr + head * dy_stride[3]
+            dy = load_tile(dy_at, dy_stride[2], dy_stride[4], row, inside, channel, channel < p, REAL)
+            square += dot(dy, tl.trans(x * dt[:, None]), DOT, REAL)
+        d_CB += square * decays_between(hi, lo, tl.where(inside, step, -1))
+
+    B_ptr += batch * B_stride[0] + path * B_stride[1] + group * B_stride[3]
+    C_ptr += batch * C_stride[0] + path * C_stride[1] + group * C_stride[3]
+    B = load_tile(B_ptr, B_stride[2], B_stride[4], row, inside, state, in_n, REAL)
+    C = load_tile(C_ptr, C_stride[2], C_stride[4], row, inside, state, in_n, REAL)
+    dC = dot(d_CB, B, DOT, REAL)
+    dB = dot(tl.trans(d_CB), C, DOT, REAL)
+    # x and dy a second time, from the cache: squares and sums together would not fit the registers.
+    for head in tl.range(first_head, last_head):
+        from_start = tl.exp(tl.load(at + (head * 5 + 1) * length, mask=inside, other=0.0))
+        to_end = tl.load(at + head * 5 * length, mask=inside, other=0.0)
+        to_end *= tl.load(at + (head * 5 + 3) * length, mask=inside, other=0.0)
+        chunk_id = (slot * k + path) * heads + head
+        for start in tl.range(0, p, BLOCK_P):
+            channel = start + tl.arange(0, BLOCK_P)
+            in_p = channel < p
+            dy_at = dy_ptr + head * dy_stride[3]
+            dy = load_tile(dy_at, dy_stride[2], dy_stride[4], row, inside, channel, in_p, REAL)
+            h = load_states(states_ptr, chunk_id, channel, in_p, state, in_n, p, n)
+            dC += dot(dy * from_start[:, None], h, DOT, REAL)
+            x = load_tile(x_ptr + head * x_stride[3], x_stride[2], x_stride[4], row, inside, channel, in_p, REAL)
+            dh = load_states(grads_ptr, chunk_id, channel, in_p, state, in_n, p, n)
+            dB += dot(x * to_end[:, None], dh, DOT, REAL)
+    to = ((((batch * k + path) * length + row) * groups + group) * parts + part)[:, None] * n + state[None, :]
+    both = inside[:, None] & in_n[None, :]
+    tl.store(dB_ptr + to, dB, mask=both)
+    tl.store(dC_ptr + to, dC, mask=both)

@@ -1,19 +1,55 @@
-"""Forward kernel: the outputs of a chunk, from its own steps and from the state before it."""
+"""Forward kernels: what each chunk adds to the state, and its outputs from its own steps and the state before it."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .triton_kernels import decays_between, dot, load_steps, load_tile, open_chunk, open_rows
+from .triton_kernels import decays_between, dot, gate_products, gates_times_states, load_tile, open_chunk, open_rows
+
+
+@triton.jit(do_not_specialize=["length", "slots", "chunk"])
+def chunk_states(  # type: ignore[no-untyped-def]
+    v_ptr, w_ptr, steps_ptr, paths, cu_seqlens, clip_of, out_ptr, v_stride, w_stride,
+    length, slots, chunk, k, heads, groups, p, n,
+    FORWARD: tl.constexpr, REAL: tl.constexpr, DOT: tl.constexpr,
+    BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Sums over a chunk of v_j w_j^T (slots, k, heads, p, n), one program a (slot, path, head, block of p, of n).
+
+    FORWARD: what the chunk adds to the state, v = x and w = B, each step weighted by dt and its decay to the end.
+    Else: what the outputs give back to the gradient of the state before the chunk, v = dy and w = C, weighted by the
+    decay from the start.
+    """
+    pid = tl.program_id(0).to(tl.int64)
+    blocks_p, blocks_n = tl.cdiv(p, BLOCK_P), tl.cdiv(n, BLOCK_N)
+    block, pid = pid % (blocks_p * blocks_n), pid // (blocks_p * blocks_n)
+    head, path, slot = pid % heads, pid // heads % k, pid // heads // k
+    group = head // (heads // groups)
+    batch, first, end = open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk)
+    step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
+    channel = block // blocks_n * BLOCK_P + tl.arange(0, BLOCK_P)
+    state = block % blocks_n * BLOCK_N + tl.arange(0, BLOCK_N)
+
+    at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
+    if FORWARD:
+        weight = tl.load(at, mask=inside, other=0.0) * tl.load(at + 3 * length, mask=inside, other=0.0)
+    else:
+        weight = tl.exp(tl.load(at + length, mask=inside, other=0.0))
+    v_ptr += batch * v_stride[0] + path * v_stride[1] + head * v_stride[3]
+    w_ptr += batch * w_stride[0] + path * w_stride[1] + group * w_stride[3]
+    v = load_tile(v_ptr, v_stride[2], v_stride[4], row, inside, channel, channel < p, REAL)
+    w = load_tile(w_ptr, w_stride[2], w_stride[4], row, inside, state, state < n, REAL)
+    out = dot(tl.trans(v * weight[:, None]), w, DOT, REAL)
+    to = (pid * p + channel[:, None]) * n + state[None, :]
+    tl.store(out_ptr + to, out, mask=(channel < p)[:, None] & (state < n)[None, :])
 
 
 @triton.jit(do_not_specialize=["length", "slots", "chunk"])
 def chunk_outputs(  # type: ignore[no-untyped-def]
-    x_ptr, dt_ptr, A_ptr, B_ptr, C_ptr, D_ptr, bias_ptr, paths, cu_seqlens, clip_of, states_ptr, y_ptr,
-    x_stride, dt_stride, A_stride, B_stride, C_stride, D_stride, bias_stride, y_stride,
-    low, high, length, slots, chunk, k, heads, groups, p, n,
-    SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr, REAL: tl.constexpr, DOT: tl.constexpr,
+    x_ptr, B_ptr, C_ptr, D_ptr, steps_ptr, paths, cu_seqlens, clip_of, states_ptr, y_ptr,
+    x_stride, B_stride, C_stride, D_stride, y_stride, length, slots, chunk, k, heads, groups, p, n,
+    REAL: tl.constexpr, DOT: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """One program a (slot, path, head, block of p); y (b, k, l, heads, p) by its strides, each row in token order."""
@@ -23,32 +59,26 @@ def chunk_outputs(  # type: ignore[no-untyped-def]
     head, path, slot = pid % heads, pid // heads % k, pid // heads // k
     group = head // (heads // groups)
     batch, first, end = open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk)
-    row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
+    step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
     channel = block * BLOCK_P + tl.arange(0, BLOCK_P)
     in_p = channel < p
-    dt, _, _, hi, lo = load_steps(
-        dt_ptr, dt_stride, A_ptr, A_stride, bias_ptr, bias_stride, low, high, batch, path, head, row, inside,
-        REAL, SOFTPLUS, LIMITED,
-    )  # fmt: skip
+    at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
+    dt = tl.load(at, mask=inside, other=0.0)
+    hi = tl.load(at + length, mask=inside, other=0.0)
+    lo = tl.load(at + 2 * length, mask=inside, other=0.0)
 
     B_ptr += batch * B_stride[0] + path * B_stride[1] + group * B_stride[3]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + group * C_stride[3]
-    CB = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
-    y = tl.zeros((BLOCK_Q, BLOCK_P), REAL)
-    for start in tl.range(0, n, BLOCK_N):
-        state = start + tl.arange(0, BLOCK_N)
-        in_n = state < n
-        B = load_tile(B_ptr, B_stride[2], B_stride[4], row, inside, state, in_n, REAL)
-        C = load_tile(C_ptr, C_stride[2], C_stride[4], row, inside, state, in_n, REAL)
-        at = (pid * p + channel[None, :]) * n + state[:, None]
-        h = tl.load(states_ptr + at, mask=in_p[None, :] & in_n[:, None], other=0.0)
-        CB += dot(C, tl.trans(B), DOT, REAL)
-        y += dot(C, h, DOT, REAL)
+    y = gates_times_states(
+        C_ptr, C_stride[2], C_stride[4], states_ptr, pid, row, inside, channel, in_p, p, n, REAL, DOT, BLOCK_N
+    )  # fmt: skip
     y *= tl.exp(hi)[:, None]
+    CB = gate_products(B_ptr, C_ptr, B_stride, C_stride, row, inside, n, REAL, DOT, BLOCK_N)
 
     x_ptr += batch * x_stride[0] + path * x_stride[1] + head * x_stride[3]
     x = load_tile(x_ptr, x_stride[2], x_stride[4], row, inside, channel, in_p, REAL)
-    y += dot(CB * decays_between(hi, lo), x * dt[:, None], DOT, REAL)
+    decay = decays_between(hi, lo, tl.where(inside, step, -1))
+    y += dot(CB * decay, x * dt[:, None], DOT, REAL)
     if D_ptr is not None:
         at = path * D_stride[0] + head * D_stride[1] + channel * D_stride[2]
         y += tl.load(D_ptr + at, mask=in_p, other=0.0).to(REAL)[None, :] * x

@@ -1,4 +1,4 @@
-"""What the SSD kernels share: which chunk a program works on, its steps and decays, and states passed over chunks.
+"""What the SSD kernels share: which chunk a program works on, its tiles and decays; and what makes the steps.
 
 Axes of a tile: q (steps of a chunk), p, n. Past the end of its clip a chunk reads zeros and its steps are 0, which
 changes no state, no sum and no gradient.
@@ -34,18 +34,56 @@ def open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk):  # type: ignore
 
 @triton.jit
 def open_rows(paths, path, first, end, length, BLOCK_Q: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The row every step of a chunk reads (q,), and whether the step is inside its clip."""
+    """Every step of a chunk (q,), 0 past its end, the row it reads, and whether it is inside its clip."""
     step = first + tl.arange(0, BLOCK_Q)
     inside = step < end
-    row = row_of(open_walk(paths, path, length), tl.where(inside, step, 0), length)
-    return row, inside
+    step = tl.where(inside, step, 0)
+    return step, row_of(open_walk(paths, path, length), step, length), inside
 
 
 @triton.jit
 def load_tile(ptr, row_stride, column_stride, row, inside, column, in_columns, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
     """Rows of x or dy (q, p), or of B or C (q, n); `ptr` is at batch, path and head or group."""
-    at = row[:, None] * row_stride + column[None, :] * column_stride
+    at = row[:, None] * row_stride + column[None, :].to(tl.int64) * column_stride
     return tl.load(ptr + at, mask=inside[:, None] & in_columns[None, :], other=0.0).to(REAL)
+
+
+@triton.jit
+def load_states(ptr, chunk_id, channel, in_p, state, in_n, p, n):  # type: ignore[no-untyped-def]
+    """A tile (p, n) of the states, or their gradients, of one chunk, path and head."""
+    at = (chunk_id * p + channel[:, None]) * n + state[None, :]
+    return tl.load(ptr + at, mask=in_p[:, None] & in_n[None, :], other=0.0)
+
+
+@triton.jit
+def gates_times_states(  # type: ignore[no-untyped-def]
+    gate_ptr, row_stride, column_stride, states_ptr, chunk_id, row, inside, channel, in_p, p, n,
+    REAL: tl.constexpr, DOT: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """Rows of B or C times the states of a chunk, or their gradients (q, p). A loop of its own spares registers."""
+    out = tl.zeros((row.shape[0], channel.shape[0]), REAL)
+    for start in tl.range(0, n, BLOCK_N):
+        state = start + tl.arange(0, BLOCK_N)
+        in_n = state < n
+        gate = load_tile(gate_ptr, row_stride, column_stride, row, inside, state, in_n, REAL)
+        h = load_states(states_ptr, chunk_id, channel, in_p, state, in_n, p, n)
+        out += dot(gate, tl.trans(h), DOT, REAL)
+    return out
+
+
+@triton.jit
+def gate_products(  # type: ignore[no-untyped-def]
+    B_ptr, C_ptr, B_stride, C_stride, row, inside, n, REAL: tl.constexpr, DOT: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    """C B^T (i, j) of a chunk; the pointers are at batch, path and group."""
+    out = tl.zeros((row.shape[0], row.shape[0]), REAL)
+    for start in tl.range(0, n, BLOCK_N):
+        state = start + tl.arange(0, BLOCK_N)
+        in_n = state < n
+        B = load_tile(B_ptr, B_stride[2], B_stride[4], row, inside, state, in_n, REAL)
+        C = load_tile(C_ptr, C_stride[2], C_stride[4], row, inside, state, in_n, REAL)
+        out += dot(C, tl.trans(B), DOT, REAL)
+    return out
 
 
 @triton.jit
@@ -57,124 +95,67 @@ def add_exactly(hi_1, lo_1, hi_2, lo_2):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def load_steps(  # type: ignore[no-untyped-def]
-    dt_ptr, dt_stride, A_ptr, A_stride, bias_ptr, bias_stride, low, high, batch, path, head, row, inside,
-    REAL: tl.constexpr, SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr,
-):  # fmt: skip
-    """dt as the recurrence takes it, its derivative, A, and the running sums (hi, lo) of dt A along the chunk.
-
-    A difference of hi carries the rounding of all sums before it; with lo it is as exact as a sum of its own steps.
-    """
-    at = batch * dt_stride[0] + path * dt_stride[1] + row * dt_stride[2] + head * dt_stride[3]
-    dt = tl.load(dt_ptr + at, mask=inside, other=0.0).to(REAL)
-    slope = tl.where(inside, 1.0, 0.0).to(REAL)
-    if bias_ptr is not None:
-        dt += tl.load(bias_ptr + path * bias_stride[0] + head * bias_stride[1]).to(REAL)
+def step_size(dt, bias, low, high, SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """dt as the recurrence takes it, and its derivative."""
+    dt += bias
+    slope = tl.full(dt.shape, 1.0, dt.dtype)
     if SOFTPLUS:
         dt, slope = softplus(dt)
     if LIMITED:
         slope = tl.where((dt < low) | (dt > high), 0.0, slope)
-        dt = tl.minimum(tl.maximum(dt, low), high).to(REAL)
-    dt, slope = tl.where(inside, dt, 0.0), tl.where(inside, slope, 0.0)
-    A = tl.load(A_ptr + path * A_stride[0] + head * A_stride[1]).to(REAL)
-    hi, lo = tl.associative_scan((dt * A, tl.zeros(dt.shape, REAL)), 0, add_exactly)
-    return dt, slope, A, hi, lo
-
-
-@triton.jit
-def last(values):  # type: ignore[no-untyped-def]
-    """The last of (q,)."""
-    step = tl.arange(0, values.shape[0])
-    return tl.sum(tl.where(step == values.shape[0] - 1, values, 0.0), axis=0)
-
-
-@triton.jit
-def decays_to_end(hi, lo):  # type: ignore[no-untyped-def]
-    """(j,): the decay from step j to the end of the chunk."""
-    return tl.exp((last(hi) - hi) + (last(lo) - lo))
-
-
-@triton.jit
-def decays_between(hi, lo):  # type: ignore[no-untyped-def]
-    """(i, j): the decay from step j to step i, 0 where i < j: masked before exp, which could be infinite there."""
-    i = tl.arange(0, hi.shape[0])[:, None]
-    j = tl.arange(0, hi.shape[0])[None, :]
-    sums = (hi[:, None] - hi[None, :]) + (lo[:, None] - lo[None, :])
-    return tl.exp(tl.where(i >= j, sums, float("-inf")))
+        dt = tl.minimum(tl.maximum(dt, low), high).to(slope.dtype)
+    return dt, slope
 
 
 @triton.jit(do_not_specialize=["length", "slots", "chunk"])
-def chunk_states(  # type: ignore[no-untyped-def]
-    v_ptr, w_ptr, dt_ptr, A_ptr, bias_ptr, paths, cu_seqlens, clip_of, out_ptr, decay_ptr,
-    v_stride, w_stride, dt_stride, A_stride, bias_stride,
-    low, high, length, slots, chunk, k, heads, groups, p, n,
-    FORWARD: tl.constexpr, SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr, REAL: tl.constexpr, DOT: tl.constexpr,
-    BLOCK_Q: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_N: tl.constexpr,
+def chunk_steps(  # type: ignore[no-untyped-def]
+    dt_ptr, A_ptr, bias_ptr, paths, cu_seqlens, clip_of, steps_ptr, decay_ptr,
+    dt_stride, A_stride, bias_stride, low, high, length, slots, chunk, k, heads,
+    SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr, REAL: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
-    """Sums over a chunk of v_j w_j^T (slots, k, heads, p, n), one program a (slot, path, head, block of p, of n).
+    """Steps (b, k, heads, 5, l) along each path: dt, running sums hi and lo of dt A, decay to the end, slope of dt.
 
-    FORWARD: what the chunk adds to the state, v = x and w = B, each step weighted by dt and its decay to the end;
-    the chunk's whole decay goes to decay_ptr. Else: what the outputs give back to the gradient of the state before
-    the chunk, v = dy and w = C, weighted by the decay from the start.
+    One program a (slot, path, block of heads). A difference of hi carries the rounding of all sums before it; with lo
+    it is as exact as a sum of its own steps. Sums begin anew in each chunk; its decay goes to decay (slots, k, heads).
     """
     pid = tl.program_id(0).to(tl.int64)
-    blocks_p, blocks_n = tl.cdiv(p, BLOCK_P), tl.cdiv(n, BLOCK_N)
-    block, pid = pid % (blocks_p * blocks_n), pid // (blocks_p * blocks_n)
-    head, path, slot = pid % heads, pid // heads % k, pid // heads // k
-    group = head // (heads // groups)
+    blocks = tl.cdiv(heads, BLOCK_H)
+    block, pid = pid % blocks, pid // blocks
+    path, slot = pid % k, pid // k
     batch, first, end = open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk)
-    row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
-    channel = block // blocks_n * BLOCK_P + tl.arange(0, BLOCK_P)
-    state = block % blocks_n * BLOCK_N + tl.arange(0, BLOCK_N)
+    step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
+    head = block * BLOCK_H + tl.arange(0, BLOCK_H)
+    in_heads = head < heads
 
-    dt, _, _, hi, lo = load_steps(
-        dt_ptr, dt_stride, A_ptr, A_stride, bias_ptr, bias_stride, low, high, batch, path, head, row, inside,
-        REAL, SOFTPLUS, LIMITED,
-    )  # fmt: skip
-    if FORWARD:
-        weight = dt * decays_to_end(hi, lo)
-        tl.store(decay_ptr + pid, tl.exp(last(hi)), mask=block == 0)
-    else:
-        weight = tl.exp(hi)
-    v_ptr += batch * v_stride[0] + path * v_stride[1] + head * v_stride[3]
-    w_ptr += batch * w_stride[0] + path * w_stride[1] + group * w_stride[3]
-    v = load_tile(v_ptr, v_stride[2], v_stride[4], row, inside, channel, channel < p, REAL)
-    w = load_tile(w_ptr, w_stride[2], w_stride[4], row, inside, state, state < n, REAL)
-    out = dot(tl.trans(v * weight[:, None]), w, DOT, REAL)
-    to = (pid * p + channel[:, None]) * n + state[None, :]
-    tl.store(out_ptr + to, out, mask=(channel < p)[:, None] & (state < n)[None, :])
+    dt_ptr += batch * dt_stride[0] + path * dt_stride[1]
+    dt = load_tile(dt_ptr, dt_stride[2], dt_stride[3], row, inside, head, in_heads, REAL)
+    A = tl.load(A_ptr + path * A_stride[0] + head * A_stride[1], mask=in_heads, other=0.0).to(REAL)
+    bias = tl.zeros((BLOCK_H,), REAL)
+    if bias_ptr is not None:
+        at = path * bias_stride[0] + head * bias_stride[1]
+        bias = tl.load(bias_ptr + at, mask=in_heads, other=0.0).to(REAL)
+    dt, slope = step_size(dt, bias[None, :], low, high, SOFTPLUS, LIMITED)
+    dt = tl.where(inside[:, None], dt, 0.0)
+    hi, lo = tl.associative_scan((dt * A[None, :], tl.zeros(dt.shape, REAL)), 0, add_exactly)
+    last = tl.arange(0, BLOCK_Q)[:, None] == BLOCK_Q - 1
+    hi_end = tl.sum(tl.where(last, hi, 0.0), axis=0)
+    lo_end = tl.sum(tl.where(last, lo, 0.0), axis=0)
+    to_end = tl.exp((hi_end[None, :] - hi) + (lo_end[None, :] - lo))
+    tl.store(decay_ptr + (slot * k + path) * heads + head, tl.exp(hi_end), mask=in_heads)
+    to = steps_ptr + ((batch * k + path) * heads + head[None, :]) * 5 * length + step[:, None]
+    both = inside[:, None] & in_heads[None, :]
+    tl.store(to, dt, mask=both)
+    tl.store(to + length, hi, mask=both)
+    tl.store(to + 2 * length, lo, mask=both)
+    tl.store(to + 3 * length, to_end, mask=both)
+    tl.store(to + 4 * length, slope, mask=both)
 
 
 @triton.jit
-def open_sequence(sequence, cu_seqlens, length, slots, chunk):  # type: ignore[no-untyped-def]
-    """First slot of a batch row or clip, and how many chunks it has."""
-    _, start, end = open_clip(cu_seqlens, sequence, length)
-    slot = sequence * slots
-    if cu_seqlens is not None:
-        slot = start // chunk + sequence
-    return slot, tl.cdiv(end - start, chunk)
+def decays_between(hi, lo, place):  # type: ignore[no-untyped-def]
+    """(i, j): the decay from step j to step i, 0 where i is before j: masked before exp, which may be infinite there.
 
-
-@triton.jit(do_not_specialize=["length", "slots", "chunk", "h0_stride"])
-def pass_states(  # type: ignore[no-untyped-def]
-    h0_ptr, cu_seqlens, decay_ptr, states_ptr, h_ptr, h0_stride, length, slots, chunk, k, heads, p, n,
-    REAL: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Put in place of what each chunk adds the state before it; one program a (sequence, path, head, block of p n)."""
-    pid = tl.program_id(0).to(tl.int64)
-    blocks = tl.cdiv(p * n, BLOCK)
-    element, pid = pid % blocks * BLOCK + tl.arange(0, BLOCK), pid // blocks
-    head, path, sequence = pid % heads, pid // heads % k, pid // heads // k
-    slot, count = open_sequence(sequence, cu_seqlens, length, slots, chunk)
-    inside = element < p * n
-    h = tl.zeros((BLOCK,), REAL)
-    if h0_ptr is not None:
-        at = sequence * h0_stride[0] + path * h0_stride[1] + head * h0_stride[2]
-        at += element // n * h0_stride[3] + element % n * h0_stride[4]
-        h = tl.load(h0_ptr + at, mask=inside, other=0.0).to(REAL)
-    for j in tl.range(0, count):
-        chunk_id = ((slot + j) * k + path) * heads + head
-        new = tl.load(states_ptr + chunk_id * p * n + element, mask=inside, other=0.0)
-        tl.store(states_ptr + chunk_id * p * n + element, h, mask=inside)
-        h = tl.load(decay_ptr + chunk_id) * h + new
-    tl.store(h_ptr + pid * p * n + element, h, mask=inside)
+    `place` is where each step stands along its path, -1 where there is none.
+    """
+    sums = (hi[:, None] - hi[None, :]) + (lo[:, None] - lo[None, :])
+    return tl.exp(tl.where(place[:, None] >= place[None, :], sums, float("-inf")))
