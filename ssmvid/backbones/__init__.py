@@ -5,6 +5,7 @@ from ssmvid.backbones import (
     mambareg_variants,
     mambavision_variants,
     multiscan_variants,
+    plain_mamba_variants,
     videomamba_variants,
     vim_variants,
     vmamba_variants,
@@ -15,6 +16,7 @@ from ssmvid.backbones.local_vim import LocalVim
 from ssmvid.backbones.mambareg import MambaReg
 from ssmvid.backbones.mambavision import MambaVision
 from ssmvid.backbones.multiscan import MultiScan
+from ssmvid.backbones.plain_mamba import PlainMamba
 from ssmvid.backbones.videomamba import VideoMamba
 from ssmvid.backbones.videomamba_pretrain import VideoMambaPretrain
 from ssmvid.backbones.vim import Vim
@@ -26,6 +28,7 @@ __all__ = [
     "MambaReg",
     "MambaVision",
     "MultiScan",
+    "PlainMamba",
     "VMamba",
     "VideoMamba",
     "VideoMambaPretrain",
@@ -35,6 +38,7 @@ __all__ = [
     "mambareg_variants",
     "mambavision_variants",
     "multiscan_variants",
+    "plain_mamba_variants",
     "videomamba_variants",
     "vim_variants",
     "vmamba_variants",

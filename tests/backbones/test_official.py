@@ -45,6 +45,9 @@ COUNTS = {
     "local_vim_tiny_middle_cls_token": 7_994_536,
     "local_vim_small": 27_783_784,
     "local_vim_tiny_search": 5_473_288,
+    "plain_mamba_l1": 7_551_656,
+    "plain_mamba_l2": 26_145_832,
+    "plain_mamba_l3": 50_956_456,
     "vanilla_vmamba_tiny": 22_893_448,
     "vanilla_vmamba_small": 44_417_416,
     "vanilla_vmamba_base": 76_254_056,
@@ -125,6 +128,18 @@ GOLDENS = {
     "local_vim_rope": ("local_vim_tiny", local, {"y": lambda model, x: model(x)}),  # and padded windows
     "local_vim_middle": ("local_vim_tiny_middle_cls_token", local, {"y": lambda model, x: model(x)}),
     "local_vim_search": ("local_vim_tiny_search", local, {"y": lambda model, x: model(x)}),
+    "plain_mamba": (
+        "plain_mamba_l1",
+        lambda cfg: {
+            "dim": cfg["dim"],
+            "depth": cfg["depth"],
+            "state_size": cfg["d_state"],
+            "img_size": cfg["img"],
+            "stem_depth": 2,
+            "num_classes": 0,
+        },
+        {"feat": lambda model, x: model.forward_features(x)},
+    ),
     "vmamba": ("vmamba_tiny_s1l8", stages, {"y": lambda model, x: model(x)}),
     "vmamba_vanilla": (
         "vanilla_vmamba_tiny",
