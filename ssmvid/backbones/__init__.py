@@ -2,6 +2,7 @@
 
 from ssmvid.backbones import (
     local_vim_variants,
+    mamba_nd_variants,
     mambareg_variants,
     mambavision_variants,
     multiscan_variants,
@@ -13,6 +14,7 @@ from ssmvid.backbones import (
 from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.checkpoint import load_checkpoint
 from ssmvid.backbones.local_vim import LocalVim
+from ssmvid.backbones.mamba_nd import MambaND
 from ssmvid.backbones.mambareg import MambaReg
 from ssmvid.backbones.mambavision import MambaVision
 from ssmvid.backbones.multiscan import MultiScan
@@ -25,6 +27,7 @@ from ssmvid.backbones.vmamba import VMamba
 __all__ = [
     "Backbone",
     "LocalVim",
+    "MambaND",
     "MambaReg",
     "MambaVision",
     "MultiScan",
@@ -35,6 +38,7 @@ __all__ = [
     "Vim",
     "load_checkpoint",
     "local_vim_variants",
+    "mamba_nd_variants",
     "mambareg_variants",
     "mambavision_variants",
     "multiscan_variants",

@@ -16,6 +16,8 @@ TINY: dict[str, dict] = {
     "local_vim_tiny": _PLAIN,
     "local_vim_tiny_middle_cls_token": {**_PLAIN, "num_frames": 2},
     "local_vim_tiny_search": _PLAIN,
+    "mamba3d_small": {**_PLAIN, "num_frames": 2},
+    "mamba2d_small": {**_PLAIN, "tubelet": (1, 4, 4), "halve_after": 0},
     "plain_mamba_l1": _PLAIN,
     "plain_mamba_l2": {**_PLAIN, "num_frames": 2},
     "vmamba_tiny_s1l8": _STAGES,

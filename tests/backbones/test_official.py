@@ -45,6 +45,10 @@ COUNTS = {
     "local_vim_tiny_middle_cls_token": 7_994_536,
     "local_vim_small": 27_783_784,
     "local_vim_tiny_search": 5_473_288,
+    "mamba2d_small": 24_505_192,
+    "mamba2d_base": 94_425_832,
+    "mamba3d_small.k400_f16": 36_380_176,
+    "mamba3d_small.ucf101_f32": 36_559_973,
     "plain_mamba_l1": 7_551_656,
     "plain_mamba_l2": 26_145_832,
     "plain_mamba_l3": 50_956_456,
@@ -128,6 +132,19 @@ GOLDENS = {
     "local_vim_rope": ("local_vim_tiny", local, {"y": lambda model, x: model(x)}),  # and padded windows
     "local_vim_middle": ("local_vim_tiny_middle_cls_token", local, {"y": lambda model, x: model(x)}),
     "local_vim_search": ("local_vim_tiny_search", local, {"y": lambda model, x: model(x)}),
+    "mamba3d": (
+        "mamba3d_small",
+        lambda cfg: {
+            "dim": cfg["arch"]["embed_dims"],
+            "depth": cfg["layers"],
+            "num_frames": cfg["num_frames"],
+            "num_classes": cfg["num_classes"],
+            "img_size": cfg["img_size"],
+            "tubelet": (cfg["patch_size_temporal"], cfg["patch_size"], cfg["patch_size"]),
+            "state_size": cfg["d_state"],
+        },
+        {"y": lambda model, x: model(x)},
+    ),
     "plain_mamba": (
         "plain_mamba_l1",
         lambda cfg: {

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from ssmvid.scan import PATTERNS, Grid, ScanPlan
 
 CONFIGS = Path(__file__).parents[2] / "hydra_configs" / "scan"
-RELEASED = {"cross4", "local_vim", "raster", "snake4"}  # of VMamba, LocalVim, MambaVision and PlainMamba
+RELEASED = {"cross4", "local_vim", "mamba_nd", "raster", "snake4"}  # each the plan of one family
 ROWS = torch.arange(15).view(3, 5)  # a frame
 
 
