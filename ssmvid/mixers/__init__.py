@@ -2,6 +2,7 @@
 
 from ssmvid.mixers.attention import Attention
 from ssmvid.mixers.hybrid import LETTERS, hybrid_mixers, hybrid_pattern
+from ssmvid.mixers.hydra import Hydra
 from ssmvid.mixers.local import LocalMamba
 from ssmvid.mixers.mamba import Mamba
 from ssmvid.mixers.mamba2 import Mamba2
@@ -16,6 +17,7 @@ __all__ = [
     "MLP",
     "SS2D",
     "Attention",
+    "Hydra",
     "KeyValues",
     "LocalMamba",
     "Mamba",
