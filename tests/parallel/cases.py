@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, product
 
 import torch
 import torch.distributed as dist
@@ -70,13 +70,13 @@ def build(case: Case, dtype: torch.dtype) -> nn.Module:
     return mixer
 
 
-def check(cases: dict[str, Case], dtype: torch.dtype, tolerance: float) -> None:
+def check(cases: dict[str, Case], tolerances: dict[torch.dtype, float]) -> None:
     """On every rank: its outputs and gradients are those of one rank that has all."""
-    for name, case in cases.items():
+    for (name, case), dtype in product(cases.items(), tolerances):
         try:
-            check_one(case, dtype, tolerance)
+            check_one(case, dtype, tolerances[dtype])
         except AssertionError as error:
-            raise AssertionError(f"{name}: {error}") from error
+            raise AssertionError(f"{name}, {dtype}: {error}") from error
 
 
 def check_one(case: Case, dtype: torch.dtype, tolerance: float) -> None:

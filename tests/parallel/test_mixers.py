@@ -52,11 +52,14 @@ def packed(pieces):
 
 TWO = [[(0, 0, 3), (1, 0, 4)], [(1, 4, 7), (2, 0, 1)]]
 WHOLE = [[(0, 0, 3), (1, 0, 1)], [(2, 0, 5)]]
+THREE = [[(0, 0, 4)], [(0, 4, 7), (1, 0, 2)], [(1, 2, 3), (2, 0, 3)]]
 FOUR = [[(0, 0, 3), (1, 0, 2)], [(1, 2, 4)], [(1, 4, 9), (2, 0, 4)], [(2, 4, 6)]]
 CASES = {
     "two ranks": one_clip((1, 3)),
     "two ranks, packed": packed(TWO),
     "two ranks, packed, no clip cut": packed(WHOLE),
+    "three ranks": one_clip((1, 2, 2)),  # the first number whose decays count
+    "three ranks, packed": packed(THREE),
     "four ranks": one_clip((2, 1, 3, 1)),
     "four ranks, packed": packed(FOUR),
 }
@@ -67,14 +70,13 @@ def ranks(cases):
 
 
 PARAMETERS = [
-    pytest.param(cases, id=name, marks=[pytest.mark.slow] if ranks(cases) > 2 else []) for name, cases in CASES.items()
+    pytest.param(cases, id=name, marks=[pytest.mark.slow] if ranks(cases) > 3 else []) for name, cases in CASES.items()
 ]
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("cases", PARAMETERS)
-def test_ranks_equal_one(cases, dtype, tolerance):
-    run(ranks(cases), check, cases, dtype, tolerance)
+def test_ranks_equal_one(cases):
+    run(ranks(cases), check, cases, {torch.float32: 1e-5, torch.float64: 1e-10})
 
 
 @pytest.mark.parametrize(
