@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, product
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ssmvid.mixers import Attention, Mamba2
+from ssmvid.backbones import MultiScan, VideoMamba
+from ssmvid.mixers import SS2D, Attention, Mamba, Mamba2, MambaState
 from ssmvid.parallel import Piece, context_parallel
 from ssmvid.scan import Grid, ScanPattern
 from tests.parallel.ranks import counted_bytes
@@ -121,3 +124,55 @@ def check_bytes(case: Case, longer: Case) -> None:
         sent.append(counts)
     assert sent[0], "nothing was sent"
     assert sent[0] == sent[1], sent
+
+
+def check_stream() -> None:
+    """A step of a stream: the state before it is read on the first rank, the one after it is the last one's."""
+    rank, frames = dist.get_rank(), (2, 4)
+    for make in (partial(scanning, Mamba), mamba2):
+        case = Case(partial(make, ("hwt", "thw+rev"), 2), frames, causal=2)
+        mixer = build(case, torch.float64)
+        state = MambaState(*(torch.randn_like(tensor) for tensor in mixer.init_state(2, Grid(2, 2, 3))))
+        tokens = torch.randn(2, case.rows(6), DIM, dtype=torch.float64)
+        y, after = mixer.step(tokens, Grid(6, 2, 3), state)
+        own = slice(0, 12) if rank == 0 else slice(12, None)
+        with context_parallel(dist.group.WORLD):
+            part, state = mixer.step(tokens[:, own], Grid(frames[rank], 2, 3), state)
+        torch.testing.assert_close(part, y[:, own], rtol=1e-10, atol=1e-10)
+        if rank == 1:
+            torch.testing.assert_close(state, after, rtol=1e-10, atol=1e-10)
+
+
+def check_refusals() -> None:
+    """What is not covered raises before anything is sent, so on each rank by itself."""
+    grid = Grid(3, 2, 2)
+    model = partial(MultiScan, dim=8, depth=1, hybrid="M", head_dim=4, img_size=4, tubelet=(1, 2, 2), state_size=2)
+    causal, free = model(causal_frames=2), model(registers=0, orders=["hwt"], schedule="same")
+    with context_parallel(dist.group.WORLD):
+        refused("order hwt leaves the frames", free.forward_tokens, torch.randn(1, 3, 2, 4, 4))
+        for order in ("wth", "thw+snake", "thw+random0"):
+            refused(f"order {re.escape(order)} leaves", mamba2([order]), torch.randn(1, 12, DIM), grid)
+        refused("prefix tokens lie before a clip", mamba2(["thw"]), torch.randn(1, 13, DIM), grid)
+        refused("give context_parallel the pieces", mamba2(["thw"]), torch.randn(1, 24, DIM), [grid, grid])
+        refused("forward_head: not covered", causal.forward_head, torch.randn(1, 4, 8))
+        refused(
+            "temporal table: not covered",
+            VideoMamba(dim=8, depth=1, img_size=32).forward_tokens,
+            torch.randn(1, 3, 2, 32, 32),
+        )
+        refused(
+            "in this mixer: not covered", SS2D(DIM, pattern=ScanPattern.parse(["thw"])), torch.randn(1, 12, DIM), grid
+        )
+        if dist.get_rank() == 0:  # whose clip goes on at the next rank
+            refused("must be a multiple of 2", mamba2(["thw"], 2), torch.randn(1, 12, DIM), grid)
+            refused("must be a multiple of 2", attending(window=2), torch.randn(1, 12, DIM), grid)
+    with pytest.raises(ValueError, match="each of the 2 ranks needs"), context_parallel(dist.group.WORLD, [[]]):
+        pass
+    gap = [[Piece(0, 0, 2)], [Piece(0, 3, 4)]]
+    with pytest.raises(ValueError, match="one after another"), context_parallel(dist.group.WORLD, gap):
+        pass
+
+
+def refused(message: str, function: Callable[..., object], *args: object) -> None:
+    with pytest.raises(ValueError, match=message):
+        function(*args)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ssmvid.mixers import Mamba
-from tests.parallel.cases import Case, attending, check, check_bytes, mamba2, scanning
+from tests.parallel.cases import Case, attending, check, check_bytes, check_stream, mamba2, scanning
 from tests.parallel.ranks import run
 
 mamba = partial(scanning, Mamba)
@@ -91,3 +91,7 @@ def test_ranks_equal_one(cases):
 )
 def test_bytes_sent_do_not_grow_with_the_length(make):
     run(2, check_bytes, Case(make, (4, 6)), Case(make, (32, 48)))
+
+
+def test_a_stream_goes_on_from_its_state():
+    run(2, check_stream)
