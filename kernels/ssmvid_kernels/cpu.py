@@ -35,7 +35,8 @@ def dense(tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> 
     """A small parameter as a dense array, zeros where there is none."""
     if tensor is None:
         return np.zeros(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
-    return tensor.detach().to(dtype).contiguous().numpy()
+    # A copy: numpy would pin down the storage of a parameter, which FSDP2 resizes.
+    return tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format).numpy()
 
 
 def path_rows(paths: Tensor | None, k: int, l: int) -> np.ndarray:

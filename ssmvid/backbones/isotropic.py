@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssmvid.backbones.base import Backbone, Stream, grid_for
 from ssmvid.blocks import NORM_EPS, Block, add_and_norm
 from ssmvid.layers import ClipEmbed, TubeletEmbed, join_prefix, resize_spatial, resize_temporal, split_prefix
+from ssmvid.parallel import refuse_context
 from ssmvid.scan import Grid, Place
 
 
@@ -115,6 +116,7 @@ class Isotropic(Backbone):
         table = resize_spatial(spatial, self.grid[1:], grid[1:])[:, None]
         if self.temporal_pos_embedding is None:
             return table
+        refuse_context(f"{type(self).__name__} with a temporal table")
         return table + resize_temporal(self.temporal_pos_embedding, grid.t)[:, :, None]
 
     def advance(self, index: int, stream: Stream) -> Stream:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssmvid.layers import at_least_fp32, to_maps, to_tokens
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
+from ssmvid.parallel import refuse_context
 from ssmvid.scan import Grid, ScanPattern
 from ssmvid_kernels.s6 import selective_scan
 
@@ -60,6 +61,7 @@ class PlainMambaMixer(nn.Module):
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Mix tokens (b, grid.length, dim), which have no prefix, along every order."""
+        refuse_context(type(self).__name__)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
         x = F.silu(to_tokens(self.conv2d(to_maps(x, grid)), grid.t))
         steps, headings = _paths(self.pattern, grid, x.device)
