@@ -14,7 +14,7 @@ from typing import Any
 
 import hydra
 import torch
-from bench import device_name, measure, save
+from machine import device_name, measure, save
 from omegaconf import DictConfig
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""Make docs/benchmarks.md from benchmarks/results/*.jsonl: python benchmarks/report.py
+"""Make docs/benchmarks.md and its plots from benchmarks/results/*.jsonl: python benchmarks/report.py
 
 The newest row of each measurement stands in the table, slower ones than the peer too; older rows stay in the files.
 """
@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import plots
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
@@ -22,7 +24,7 @@ TITLES = {
 }
 # What makes two rows the same measurement, and so one table; what makes two rows of it one cell.
 TABLE = ("device", "op", "dtype", "threads")
-CELL = ("case", "model", "frames", "size", "pass", "backend")
+CELL = ("case", "k", "l", "model", "frames", "size", "pass", "backend")
 SIZES = ("b", "l", "d", "heads", "p", "g", "n", "width", "k", "batch", "frames", "size", "tokens")
 
 INTRODUCTION = """\
@@ -30,7 +32,11 @@ INTRODUCTION = """\
 
 Made by `python benchmarks/report.py` from the rows under `benchmarks/results/`: milliseconds, the median and the 20th
 to 80th percentile, and how many times faster than the first line of the block, measured in the same run. A row is
-written only where the result on that very shape is as exact as the peer's. Machines differ: compare ratios."""
+written only where the result on that very shape is as exact as the peer's. Machines differ: compare ratios.
+
+*Floor* is the share of the time that this device, at its own measured best copy and best matmul, would need to move
+every input and output once or to make the op's operations, whichever is longer. *Peak* is the memory that a call adds
+at its highest. `attention` mixes the same tokens and computes something else: it is there for scale."""
 
 Row = dict[str, Any]
 
@@ -42,8 +48,9 @@ def main() -> None:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Every row of every file, oldest first."""
-    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    """Every row of every file of measurements, oldest first."""
+    rows = [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+    return [row for row in rows if "ms" in row]
 
 
 def page(rows: list[Row]) -> Iterator[str]:
@@ -51,14 +58,24 @@ def page(rows: list[Row]) -> Iterator[str]:
     for key, group in grouped(rows, TABLE):
         device, op, dtype, threads = key
         yield from ("", f"## {TITLES[op]} on {device}, {dtype}, {threads} CPU threads", "")
-        yield "| shape | pass | implementation | ms | p20-p80 | ratio |"
-        yield "|---|---|---|---|---|---|"
-        for (_, pass_), block in grouped(group, ("case", "pass")):
+        yield "| shape | pass | implementation | ms | p20-p80 | ratio | GB/s | GFLOP/s | floor | peak MiB |"
+        yield "|---|---|---|---|---|---|---|---|---|---|"
+        for (*_, pass_), block in grouped(group, ("case", "l", "k", "model", "frames", "pass")):
             for row in block:
-                figures = f"{row['ms']:.2f} | {row['p20']:.2f}-{row['p80']:.2f} | {block[0]['ms'] / row['ms']:.1f}"
-                yield f"| {shape(row)} | {pass_} | {row['backend']} | {figures} |"
+                yield f"| {shape(row)} | {pass_} | {' | '.join(figures(row, block[0]))} |"
+        yield from plots.sweeps(group, ROOT / "docs", "-".join(map(str, (plots.slug(device), op, dtype))))
         made = sorted({f"commit {row['commit']}, torch {row['torch']}, {row['date']}" for row in group})
         yield from ("", f"{'; '.join(made)}.")
+
+
+def figures(row: Row, first: Row) -> list[str]:
+    """One line's cells; an older row lacks the last four."""
+    cells = [row["backend"], f"{row['ms']:.2f}", f"{row['p20']:.2f}-{row['p80']:.2f}", f"{first['ms'] / row['ms']:.1f}"]
+    if "floor_ms" not in row or not row.get("same", True):
+        return [*cells, "", "", "", f"{row['peak_mib']:.0f}" if row.get("peak_mib") is not None else ""]
+    peak = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
+    rates = [f"{1e-6 * row[amount] / row['ms']:.1f}" for amount in ("bytes", "flops")]
+    return [*cells, *rates, f"{row['floor_ms'] / row['ms']:.0%}", peak]
 
 
 def shape(row: Row) -> str:

@@ -4,7 +4,7 @@ from torch import nn
 
 from ssmvid import create_model
 from ssmvid.backbones.mambavision import WindowStage
-from ssmvid.mixers import Attention, MambaVisionMixer
+from ssmvid.mixers import MambaVisionAttention, MambaVisionMixer
 from ssmvid.scan import Grid
 from tests.backbones.families import TINY
 
@@ -55,7 +55,7 @@ def test_the_first_half_of_a_stage_scans_the_second_attends():
         model = create_model("mambavision_small")
     for stage, (scanning, attending) in zip(model.layers[2:], [(4, 3), (3, 2)]):
         kinds = [type(block.mixer) for block in stage.blocks]
-        assert kinds == [MambaVisionMixer] * scanning + [Attention] * attending
+        assert kinds == [MambaVisionMixer] * scanning + [MambaVisionAttention] * attending
 
 
 def test_recomputing_counts_no_batch_twice():
