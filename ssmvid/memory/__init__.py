@@ -5,5 +5,6 @@ from ssmvid.memory.cells import POLICIES, Cells, Costs
 from ssmvid.memory.costs import measure_costs
 from ssmvid.memory.forward import run
 from ssmvid.memory.saved import SavedBytes
+from ssmvid.memory.switch import Memory
 
-__all__ = ["POLICIES", "Cells", "Costs", "Plan", "Row", "SavedBytes", "measure_costs", "plan", "run"]
+__all__ = ["POLICIES", "Cells", "Costs", "Memory", "Plan", "Row", "SavedBytes", "measure_costs", "plan", "run"]
