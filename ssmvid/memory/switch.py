@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssmvid.backbones.base import Backbone
 from ssmvid.memory.budget import plan
@@ -32,19 +32,20 @@ class Memory:
         self.policy, self.budget_gb, self.offload = policy, budget_gb, offload
         self._cuts: dict[tuple[int, ...], Cells] = {}
 
-    def logits(self, model: Backbone, clip: Tensor) -> Tensor:
+    def logits(self, model: nn.Module, clip: Tensor) -> Tensor:
         """`model(clip)`: logits (b, classes) of (b, c, T, H, W); chunk by chunk from the mean over all tokens.
 
         Raises:
-            ValueError: 'multi_axis' on a model that is not causal in time, or a budget too small; what to do.
+            ValueError: the model is no backbone of ssmvid; 'multi_axis' on one that is not causal in time, or a budget
+                too small; what to do.
         """
+        if not isinstance(model, Backbone):
+            raise ValueError(f"memory: expected a backbone of ssmvid, got {type(model).__name__}: use memory=null")
         cells = self._cells(model, clip)
         if cells.segments is None:
-            return run(
-                model, clip, lambda features, at: model.forward_head(features), cells=cells, offload=self.offload
-            )
+            return run(model, clip, lambda x, at: model.forward_head(x), cells=cells, offload=self.offload)
         count = model.patch_embed.check(clip).length
-        total = run(model, clip, lambda tokens, at: tokens.sum(1, keepdim=True), cells=cells, offload=self.offload)
+        total = run(model, clip, lambda x, at: x.sum(1, keepdim=True), cells=cells, offload=self.offload)
         return model.forward_head(total / count)
 
     def _cells(self, model: Backbone, clip: Tensor) -> Cells:

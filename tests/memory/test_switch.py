@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ssmvid import create_model
-from ssmvid.memory import POLICIES, Memory
+from ssmvid.memory import POLICIES, Memory, measure_costs
 from ssmvid.tasks import Classify
 from tests.backbones.families import TINY
 
@@ -48,6 +48,20 @@ def test_a_model_that_sees_all_of_time_is_refused_by_multi_axis_only():
 def test_settings_that_say_nothing_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Memory(**options)
+
+
+def test_a_look_at_the_costs_draws_no_random_number():
+    model = make(causal_frames=1, drop_path_rate=0.5)
+    torch.manual_seed(1)
+    measure_costs(model, (2, 7, 16, 16), streaming=True)
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)
+
+
+def test_another_model_is_refused():
+    with pytest.raises(ValueError, match="expected a backbone of ssmvid, got Linear: use memory=null"):
+        Memory(policy="off").logits(torch.nn.Linear(2, 2), torch.zeros(1, 3, 2, 16, 16))
 
 
 def test_a_budget_too_small_is_refused_with_what_is_needed():
