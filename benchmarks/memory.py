@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ SMALL = dict(dim=64, num_classes=0, img_size=64, tubelet=(1, 8, 8), state_size=1
 FRAME = 64  # tokens a frame
 LENGTHS, DEPTH = (1024, 2048, 4096, 8192), 8  # tokens; layers of the sweep over them
 DEPTHS, LENGTH = (4, 8, 16, 32), 2048
-TIMED = (DEPTH, 8192)
+TIMED, ROUNDS = (DEPTH, 4096), 3
 # Width, layers, tokens: arXiv:2411.19460, section 4.1 and table 3.
 PUBLISHED = {"370M": (1024, 48, 2**21), "2.7B": (2560, 64, 2**19)}
 BUDGET = 80e9
@@ -37,42 +39,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", action="store_true")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seconds", type=float, default=0.0, help="on one timing, about; at least 5 runs")
     args = parser.parse_args()
     if args.published:
         print("\n\n".join(published(args.device)))
         return
     torch.set_num_threads(1)
-    rows = list(measured(args.device, args.seconds))
-    machine.save(rows, ROOT / "benchmarks" / "results", args.device)
+    rows = list(measured(args.device))
+    machine.save([*rows, *timed(args.device)], ROOT / "benchmarks" / "results", args.device)
     draw(rows, ROOT / "docs" / "memory.png")
 
 
-def measured(device: str, seconds: float) -> Iterator[dict[str, Any]]:
+def measured(device: str) -> Iterator[dict[str, Any]]:
+    """A row a policy, length and depth; peak memory where the step is timed, too."""
     for depth, tokens in dict.fromkeys([*((DEPTH, l) for l in LENGTHS), *((d, LENGTH) for d in DEPTHS)]):
-        torch.manual_seed(0)
-        model = make(depth).to(device)
-        clip = torch.randn(1, 3, tokens // FRAME, 64, 64, device=device)
-        first = None
+        model, clip = make(depth, tokens, device)
         for name, cells, planned in cuts(model, clip):
             with SavedBytes([clip, *model.parameters()]) as saved:
                 loss(model, clip, cells)
-            row: dict[str, Any] = dict(
-                op="memory", policy=name, layers=depth, l=tokens, d=64, cut=dataclasses.asdict(cells), dtype="float32",
-                saved_mib=saved.total / 2**20, planned_mib=planned / 2**20,
-            )  # fmt: skip
-            if (depth, tokens) == TIMED:
-                step = lambda cells=cells: loss(model, clip, cells).backward()
-                fast, median, slow = machine.measure(step, device, seconds)
-                first = first or median
-                row |= dict(step_ms=median, p20=fast, p80=slow, times_off=median / first, threads=1)
-                row["peak_mib"] = machine.peak_mib(step, device)
-            print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
-            yield row
+            sizes = dict(saved_mib=saved.total / 2**20, planned_mib=planned / 2**20)
+            yield described(name, depth, tokens, cells) | sizes
+            print(name, depth, tokens, cells, sizes, flush=True)
 
 
-def make(depth: int) -> nn.Module:
-    return ssmvid.create_model("multiscan_tiny", **SMALL, depth=depth, hybrid="MMMW", causal_frames=1, window=2)
+def timed(device: str) -> Iterator[dict[str, Any]]:
+    """A row a policy: seconds of a step, the least of some rounds. On the CPU they are those of its own thread."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    model, clip = make(*TIMED, device)
+    cut = list(cuts(model, clip))
+    seconds: dict[str, list[float]] = {name: [] for name, *_ in cut}
+    for _ in range(ROUNDS):
+        for name, cells, _ in cut:
+            machine.synchronize(device)
+            start = clock()
+            train(model, clip, cells)
+            machine.synchronize(device)
+            seconds[name].append(clock() - start)
+    for name, cells, _ in cut:
+        times = dict(step_s=min(seconds[name]), times_off=min(seconds[name]) / min(seconds["off"]), threads=1)
+        peak = machine.peak_mib(partial(train, model, clip, cells), device)
+        yield described(name, *TIMED, cells) | times | dict(peak_mib=peak)
+        print(name, TIMED, cells, times, peak, flush=True)
+
+
+def described(name: str, depth: int, tokens: int, cells: Cells) -> dict[str, Any]:
+    cut = dataclasses.asdict(cells)
+    return dict(op="memory", policy=name, layers=depth, l=tokens, d=SMALL["dim"], cut=cut, dtype="float32")
+
+
+def make(depth: int, tokens: int, device: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    options = SMALL | dict(depth=depth, hybrid="MMMW", causal_frames=1, window=2)
+    model = ssmvid.create_model("multiscan_tiny", **options).to(device)
+    return model, torch.randn(1, 3, tokens // FRAME, 64, 64, device=device)
 
 
 def cuts(model: nn.Module, clip: Tensor) -> Iterator[tuple[str, Cells, float]]:
@@ -86,6 +104,10 @@ def cuts(model: nn.Module, clip: Tensor) -> Iterator[tuple[str, Cells, float]]:
 
 def loss(model: nn.Module, clip: Tensor, cells: Cells) -> Tensor:
     return run(model, clip, lambda x, at: x.square().sum(), cells=cells)
+
+
+def train(model: nn.Module, clip: Tensor, cells: Cells) -> None:
+    loss(model, clip, cells).backward()
 
 
 def published(device: str) -> Iterator[str]:
