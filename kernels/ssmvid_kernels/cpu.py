@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import walk
+from .checks import clip_bounds
 
 Strides = tuple[int, ...]
 
@@ -42,6 +43,14 @@ def path_rows(paths: Tensor | None, k: int, l: int) -> np.ndarray:
     if paths is None:
         return np.broadcast_to(np.arange(l, dtype=np.int32), (k, l)).copy()
     return walk.decode(paths, l).numpy()
+
+
+def clip_rows(b: int, l: int, cu_seqlens: Tensor | None, chunk: int) -> np.ndarray:
+    """(s, 4): batch row, start, end, and where the clip's first kept state stands in its row: one a chunk."""
+    bounds = clip_bounds(b, l, cu_seqlens)
+    numbered = range(len(bounds)) if cu_seqlens is not None else [0] * len(bounds)
+    rows = [(row, start, end, start // chunk + i) for (row, start, end), i in zip(bounds, numbered)]
+    return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
 _pool: ThreadPoolExecutor | None = None

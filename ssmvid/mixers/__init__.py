@@ -7,6 +7,7 @@ from ssmvid.mixers.mamba import Mamba
 from ssmvid.mixers.mamba2 import Mamba2
 from ssmvid.mixers.mambavision import MambaVisionAttention, MambaVisionMixer
 from ssmvid.mixers.mlp import MLP
+from ssmvid.mixers.plain_mamba import PlainMambaMixer
 from ssmvid.mixers.ss2d import SS2D
 from ssmvid.mixers.state import KeyValues, MambaState, State, StreamingMixer
 
@@ -22,6 +23,7 @@ __all__ = [
     "MambaState",
     "MambaVisionAttention",
     "MambaVisionMixer",
+    "PlainMambaMixer",
     "State",
     "StreamingMixer",
     "hybrid_mixers",
