@@ -1,6 +1,7 @@
 """Token mixers: `mixer(tokens (b, l, d), grid) -> (b, l, d)`; those causal in time have `init_state` and `step`."""
 
 from ssmvid.mixers.attention import Attention
+from ssmvid.mixers.decimated import DecimatedMamba
 from ssmvid.mixers.hybrid import LETTERS, hybrid_mixers, hybrid_pattern
 from ssmvid.mixers.hydra import Hydra
 from ssmvid.mixers.local import LocalMamba
@@ -11,12 +12,14 @@ from ssmvid.mixers.mlp import MLP
 from ssmvid.mixers.plain_mamba import PlainMambaMixer
 from ssmvid.mixers.ss2d import SS2D
 from ssmvid.mixers.state import KeyValues, MambaState, State, StreamingMixer
+from ssmvid.mixers.tied import TiedMamba
 
 __all__ = [
     "LETTERS",
     "MLP",
     "SS2D",
     "Attention",
+    "DecimatedMamba",
     "Hydra",
     "KeyValues",
     "LocalMamba",
@@ -28,6 +31,7 @@ __all__ = [
     "PlainMambaMixer",
     "State",
     "StreamingMixer",
+    "TiedMamba",
     "hybrid_mixers",
     "hybrid_pattern",
 ]

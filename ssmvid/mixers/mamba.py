@@ -143,17 +143,45 @@ class Mamba(nn.Module):
         packed: Tensor | None = None,
     ) -> tuple[Tensor, MambaState]:
         """Convolve and scan x (b, l, inner) along the walks: (b, l, inner), (b, k, l, inner) with `merge=None`."""
-        x, conv = causal_conv1d(
+        conv, ssm = (None, None) if state is None else state
+        x, conv = self._convolved(x, walks, reverse=reverse, h0=conv, packed=packed)
+        y, ssm = self._scanned(x, walks, z=z, reverse=reverse, merge=merge, h0=ssm, packed=packed)
+        return y, MambaState(conv, ssm)
+
+    def _convolved(
+        self,
+        x: Tensor,
+        walks: list[Walk],
+        *,
+        reverse: Sequence[bool] | None = None,
+        h0: Tensor | None = None,
+        packed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """x (b, l, inner) convolved along each walk, (b, k, l, inner), k = 1 where they share it; the last inputs."""
+        return causal_conv1d(
             x,
             self._stacked("conv1d{}.weight").squeeze(-2),
             self._stacked("conv1d{}.bias"),
             activation="silu",
             walks=walks[: len(self.sets)],
             reverse=None if reverse is None else reverse[: len(self.sets)],
-            h0=None if state is None else state.conv,
+            h0=h0,
             cu_seqlens=packed,
         )
-        y, ssm = scan_paths(
+
+    def _scanned(
+        self,
+        x: Tensor,
+        walks: list[Walk],
+        *,
+        z: Tensor | None,
+        merge: Merge | None,
+        reverse: Sequence[bool] | None = None,
+        h0: Tensor | None = None,
+        packed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scan what was convolved, and the last states."""
+        return scan_paths(
             x,
             walks,
             x_proj=self._stacked("x_proj{}.weight"),
@@ -164,10 +192,9 @@ class Mamba(nn.Module):
             z=z,
             reverse=reverse,
             merge=merge,
-            h0=None if state is None else state.ssm,
+            h0=h0,
             cu_seqlens=packed,
         )
-        return y, MambaState(conv, ssm)
 
     def _stacked(self, key: str) -> Tensor:
         """A parameter of every set, stacked on a leading axis."""

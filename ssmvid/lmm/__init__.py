@@ -1,0 +1,33 @@
+"""From visual tokens to what a language model reads: reducers, connectors, and an encoder of both. Knows no data."""
+
+from ssmvid.lmm.bimba import Bimba
+from ssmvid.lmm.decimate import Decimate
+from ssmvid.lmm.encoder import EncoderState, VisualTokenEncoder, VisualTokens
+from ssmvid.lmm.mambamia import MambaMia
+from ssmvid.lmm.mlp import MLPConnector
+from ssmvid.lmm.perceiver import Perceiver
+from ssmvid.lmm.pooling import Pool
+from ssmvid.lmm.redundancy import Redundancy
+from ssmvid.lmm.soft import Connector, Reducer, SoftTokens
+from ssmvid.lmm.storm import Storm
+from ssmvid.lmm.tome import Merge
+from ssmvid.lmm.vss import VSS
+
+__all__ = [
+    "VSS",
+    "Bimba",
+    "Connector",
+    "Decimate",
+    "EncoderState",
+    "MLPConnector",
+    "MambaMia",
+    "Merge",
+    "Perceiver",
+    "Pool",
+    "Reducer",
+    "Redundancy",
+    "SoftTokens",
+    "Storm",
+    "VisualTokenEncoder",
+    "VisualTokens",
+]
