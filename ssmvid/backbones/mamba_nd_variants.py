@@ -24,6 +24,7 @@ def _cfg(tag: str) -> dict[str, Any]:
         "num_classes": CLASSES[tag],
         "classifier": "head",
         "first_conv": "patch_embed.proj",
+        "license": "none stated: the weights are their authors' and are not redistributed here",
         "origin_url": "https://github.com/jacklishufan/Mamba-ND",
         "paper_name": "Mamba-ND: Selective State Space Modeling for Multi-Dimensional Data",
         "paper_ids": "arXiv:2402.05892",
