@@ -47,6 +47,7 @@ SIZES: Sizes = {  # for each field of a case, what it is drawn from
     "k": (0, 0, 1, 2, 3, 4),
     "heads": (1, 2, 3, 4, 6),
     "g": (1, 2, 3),
+    "groups": (1, 1, 2, 3, 7),
     "p": (1, 3, 5, 8, 17),
     "chunk": (None, 1, 5, 16, 32),
     "width": (2, 3, 4),
@@ -84,12 +85,13 @@ class Outcome(NamedTuple):
 
 def draw(op: Op, dtype: str, seed: str, sizes: Sizes = SIZES, values: int = 0) -> Drawn:
     """The call that `seed` stands for; other `values` are other numbers in the same tensors."""
-    rng = random.Random(f"{op.folder} {dtype} {seed}")
+    rng = random.Random(f"{op.name} {dtype} {seed}")
     case = _draw_case(op, rng, sizes)
     call_name = rng.choice(list(op.cases.CALLS))
     call = op.cases.CALLS[call_name]
-    options = op.cases.make_options(case._replace(k=0)) | dict(call.options)
-    walks = [_draw_walk(case, rng) for _ in range(case.k)]
+    k = case.k if op.step else 0  # scans have walks and packed clips
+    options = op.cases.make_options(case._replace(k=0) if k else case) | dict(call.options)
+    walks = [_draw_walk(case, rng) for _ in range(k)]
     if walks:
         options["walks"] = walks
 
@@ -99,24 +101,25 @@ def draw(op: Op, dtype: str, seed: str, sizes: Sizes = SIZES, values: int = 0) -
     for name, tensor in op.cases.make_inputs(case, torch.float64, rng.randrange(2**31) + values).items():
         if name not in call.without:
             tensor = tensor.detach().to(torch.float32 if mixed and name not in tokens else getattr(torch, dtype))
-            layouts.append(rng.choice(LAYOUTS[:-1]))
+            layouts.append(rng.choice(LAYOUTS))
             tensors[name] = lay_out(tensor.abs() if name in call.positive else tensor, layouts[-1])
-    if case.k and rng.random() < 0.3:
-        layouts[0] = LAYOUTS[-1]
-        tensors["x"] = torch.stack([tensors["x"].roll(path, 1) for path in range(case.k)], 1)
+    if k and rng.random() < 0.3:
+        layouts[0] = "own x"
+        tensors["x"] = torch.stack([tensors["x"].roll(path, 1) for path in range(k)], 1)
     wanted = rng.sample(list(tensors), rng.randint(1, len(tensors))) if rng.random() < 0.5 else list(tensors)
     for name in wanted:
         tensors[name].requires_grad_()
-    words = f"{op.folder} {dtype} seed {seed}: {case}, {call_name}, {layouts}, mixed {mixed}, wanted {wanted}, {walks}"
+    words = f"{op.name} {dtype} seed {seed}: {case}, {call_name}, {layouts}, mixed {mixed}, wanted {wanted}, {walks}"
     return Drawn(words, tensors, options)
 
 
 def _draw_case(op: Op, rng: random.Random, sizes: Sizes) -> Any:
     case = next(iter(op.cases.EXACT.values()))
-    case = case._replace(**{name: rng.choice(sizes[name]) for name in case._fields if name in sizes}, clips=())
-    if "g" in case._fields:
-        case = case._replace(heads=case.heads * case.g)
-    if rng.random() < 0.3:
+    case = case._replace(**{name: rng.choice(sizes[name]) for name in case._fields if name in sizes})
+    for divisor, of in (("g", "heads"), ("groups", "d")):
+        if divisor in case._fields:
+            case = case._replace(**{of: getattr(case, of) * getattr(case, divisor)})
+    if op.step and rng.random() < 0.3:
         borders = sorted(rng.randint(0, case.l) for _ in range(rng.randint(0, 3)))
         clips = tuple(end - start for start, end in zip([0, *borders], [*borders, case.l]))
         case = case._replace(b=1, clips=clips)
@@ -152,7 +155,7 @@ def measure(op: Op, dtype: str, seed: str, backends: Sequence[str], sizes: Sizes
             draws = [_errors(op, draw(op, dtype, seed, sizes, values), [backend])[backend] for values in range(REDRAWN)]
             ratios = {name: _ratio([again[name] for again in draws]) for name in of}
         worst = max(ratios, key=lambda name: ratios[name])
-        outcomes.append(Outcome(op.folder, backend, dtype, ratios[worst], f"{worst} of {words}"))
+        outcomes.append(Outcome(op.name, backend, dtype, ratios[worst], f"{worst} of {words}"))
     return outcomes
 
 
@@ -171,7 +174,7 @@ def _errors(op: Op, drawn: Drawn, backends: Sequence[str]) -> dict[str, dict[str
 
 def _ratio(errors: list[tuple[float, float]]) -> float:
     got, plain = (math.fsum(of) for of in zip(*errors))
-    if math.isnan(got):
+    if math.isnan(got) or (got and not plain):
         return math.inf
     return got / plain if got else 0.0
 
@@ -232,12 +235,12 @@ def main(argv: list[str] | None = None) -> int:
         if counts[triton]
     ]
     where, rows, total, wrong = stamp(), [], 0, 0
-    print(f"{'op':6} {'backend':8} {'dtype':9} calls  worst")
+    print(f"{'op':10} {'backend':8} {'dtype':9} calls  worst")
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
         for task, outcomes in zip(tasks, pool.map(sweep, *zip(*tasks))):
             for backend in dict.fromkeys(outcome.backend for outcome in outcomes):
                 row = as_row([outcome for outcome in outcomes if outcome.backend == backend], args.seed)
-                print(f"{row['op']:6} {backend:8} {row['dtype']:9} {row['calls']:5} {row['worst']:6.2f}", flush=True)
+                print(f"{row['op']:10} {backend:8} {row['dtype']:9} {row['calls']:5} {row['worst']:6.2f}", flush=True)
                 rows.append(row | where)
             over = [outcome for outcome in outcomes if outcome.ratio > ALLOWED]
             for outcome in over:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from .transforms import transforming
 
-BACKENDS = ("auto", "triton", "cpu", "torch", "reference")
+BACKENDS = ("auto", "triton", "cpu", "torch", "reference", "mamba_ssm")
 _FASTEST_FIRST = ("triton", "cpu", "torch", "reference")
 _default: ContextVar[str] = ContextVar("ssmvid_backend", default="auto")
 
@@ -44,7 +45,7 @@ class Choice:
 
 @contextlib.contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Run every op inside the block on `name`: 'auto', 'triton', 'cpu', 'torch' or 'reference'.
+    """Run every op inside the block on `name`: 'auto', 'triton', 'cpu', 'torch', 'reference' or 'mamba_ssm'.
 
     Raises:
         ValueError: the name is unknown; the message lists the known ones.
@@ -83,9 +84,19 @@ def why_not(backend: str, device: torch.device) -> tuple[str, ...]:
             reasons.append("numba is not installed (pip install numba)")
         if device.type != "cpu":
             reasons.append(f"the tensors are on {device.type}")
-    if backend in ("triton", "cpu") and transforming():
+    if backend in ("triton", "cpu", "mamba_ssm") and transforming():
         reasons.append("torch.func and forward-mode AD do not reach into a fused kernel (use backend='torch')")
+    if backend == "mamba_ssm":
+        if find_spec("mamba_ssm") is None:
+            reasons.append("mamba_ssm is not installed (pip install mamba-ssm)")
+        if device.type != "cuda":
+            reasons.append(f"mamba_ssm needs a CUDA device, the tensors are on {device.type}")
     return tuple(reasons)
+
+
+def reasons_of(*cases: tuple[bool, str]) -> tuple[str, ...]:
+    """The reasons of the cases that hold."""
+    return tuple(reason for holds, reason in cases if holds)
 
 
 def choose(op: str, device: torch.device) -> Choice:
@@ -97,27 +108,48 @@ def choose(op: str, device: torch.device) -> Choice:
 
 
 def pick(
-    op: str, implementations: Mapping[str, Callable[..., Any]], backend: str | None, device: torch.device
+    op: str,
+    implementations: Mapping[str, Callable[..., Any]],
+    backend: str | None,
+    device: torch.device,
+    limits: Mapping[str, Callable[[], tuple[str, ...]]] = MappingProxyType({}),
 ) -> Callable[..., Any]:
     """The implementation of `op` to run on `device`. An explicit choice runs or is refused, never swapped.
+
+    Args:
+        op: its name.
+        implementations: by backend.
+        backend: the one asked for. None: as `use_backend` says.
+        device: of the tensors.
+        limits: for a backend that cannot take every call, what says every reason against this one.
 
     Raises:
         ValueError: the name is unknown.
         BackendError: the backend cannot run here; the message holds every reason.
     """
-    return implementations[_resolve(op, backend, device)]
+    name = _asked(backend)
+    reasons = limits[name]() if name in limits else ()
+    if name != "auto" and name not in implementations:
+        reasons = (f"{name} has no {op}",)
+    return implementations[_resolve(op, name, device, reasons)]
 
 
-@torch.compiler.assume_constant_result  # a compiled function keeps the choice it was traced with
-def _resolve(op: str, backend: str | None, device: torch.device) -> str:
+# A compiled function keeps the choice it was traced with.
+@torch.compiler.assume_constant_result
+def _asked(backend: str | None) -> str:
     name = backend or _default.get()
     check_name(name)
+    return name
+
+
+@torch.compiler.assume_constant_result
+def _resolve(op: str, name: str, device: torch.device, reasons: tuple[str, ...]) -> str:
     if name == "auto":
         choice = choose(op, device)
         if device.type == "cuda" and choice.backend != "triton":
             _warn_slow(str(choice))
         return choice.backend
-    if reasons := why_not(name, device):
+    if reasons := why_not(name, device) + reasons:
         raise BackendError(
             f"{op}: backend {name!r} was asked for and cannot run:\n"
             + "".join(f"  - {reason}\n" for reason in reasons)

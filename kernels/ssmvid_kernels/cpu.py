@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import walk
+from .checks import clip_bounds
 
 Strides = tuple[int, ...]
 
@@ -34,7 +35,8 @@ def dense(tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> 
     """A small parameter as a dense array, zeros where there is none."""
     if tensor is None:
         return np.zeros(shape, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
-    return tensor.detach().to(dtype).contiguous().numpy()
+    # A copy: numpy would pin down the storage of a parameter, which FSDP2 resizes.
+    return tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format).numpy()
 
 
 def path_rows(paths: Tensor | None, k: int, l: int) -> np.ndarray:
@@ -42,6 +44,14 @@ def path_rows(paths: Tensor | None, k: int, l: int) -> np.ndarray:
     if paths is None:
         return np.broadcast_to(np.arange(l, dtype=np.int32), (k, l)).copy()
     return walk.decode(paths, l).numpy()
+
+
+def clip_rows(b: int, l: int, cu_seqlens: Tensor | None, chunk: int) -> np.ndarray:
+    """(s, 4): batch row, start, end, and where the clip's first kept state stands in its row: one a chunk."""
+    bounds = clip_bounds(b, l, cu_seqlens)
+    numbered = range(len(bounds)) if cu_seqlens is not None else [0] * len(bounds)
+    rows = [(row, start, end, start // chunk + i) for (row, start, end), i in zip(bounds, numbered)]
+    return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
 _pool: ThreadPoolExecutor | None = None

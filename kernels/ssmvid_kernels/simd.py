@@ -147,6 +147,19 @@ def store_full(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Have the cache line of `array[offset]` brought to the second-level cache; nothing waits for it."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        address = _address(context, builder, signature.args[0], *args)
+        flags = [ir.Constant(ir.IntType(32), flag) for flag in (0, 2, 1)]  # a read, to level 2, of data
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [address, *flags])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
 def splat(typingctx: Any, value: Any) -> Any:
     """The scalar in every lane."""
     result = Vector(value)
@@ -303,3 +316,28 @@ def log1p(typingctx: Any, u: Any) -> Any:
         return builder.fmul(s, p)
 
     return u(u), codegen
+
+
+@intrinsic
+def keep(typingctx: Any, a: Any, first: Any, last: Any) -> Any:
+    """The lanes `first` to `last - 1` of a, zeros in the others."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        value, first, last = args
+        too_early, early_enough = _mask(builder, a.lanes, first), _mask(builder, a.lanes, last)
+        inside = builder.and_(builder.not_(too_early), early_enough)
+        return builder.select(inside, value, _constant(value.type, 0.0))
+
+    return a(a, types.int64, types.int64), codegen
+
+
+@intrinsic
+def where_above(typingctx: Any, a: Any, limit: Any, value: Any) -> Any:
+    """The lanes of `value` where a > limit, zeros in the others."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        vector = context.get_value_type(a)
+        bound = _splat(builder, vector, context.cast(builder, args[1], types.float64, a.lane))
+        return builder.select(builder.fcmp_ordered(">", args[0], bound), args[2], _constant(vector, 0.0))
+
+    return a(a, types.float64, a), codegen

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ssmvid.layers import ClipEmbed, resize_temporal
+from ssmvid.parallel import refuse_context
 from ssmvid.scan import Grid
 
 
@@ -124,6 +125,7 @@ class Backbone(nn.Module):
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (b, num_classes) from `forward_features`; with `pre_logits` what the classifier reads."""
+        refuse_context(f"{type(self).__name__}.forward_head")
         pooled = self.head_drop(self.pool(features))
         return pooled if pre_logits else self.head(pooled)
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ssmvid.backbones.base import Backbone, Stream, grid_for
 from ssmvid.blocks import NORM_EPS, Block, add_and_norm
-from ssmvid.layers import TubeletEmbed, join_prefix, resize_spatial, resize_temporal, split_prefix
+from ssmvid.layers import ClipEmbed, TubeletEmbed, join_prefix, resize_spatial, resize_temporal, split_prefix
+from ssmvid.parallel import refuse_context
 from ssmvid.scan import Grid, Place
 
 
@@ -36,6 +37,7 @@ class Isotropic(Backbone):
         tubelet: frames, rows and columns of a token.
         stride: of the tubelets; None: they do not overlap.
         in_chans: colour channels c.
+        patch_embed: cuts clips into tokens, in place of `tubelet`, `stride` and `in_chans`; None: a `TubeletEmbed`.
         prefix: class and register tokens.
         place: where a scan meets them, and where the spatial table has their slots.
         norm: from a width to a block's norm.
@@ -58,9 +60,10 @@ class Isotropic(Backbone):
         num_classes: int,
         num_frames: int,
         img_size: int | Sequence[int],
-        tubelet: Sequence[int],
+        tubelet: Sequence[int] = (1, 16, 16),
         stride: Sequence[int] | None = None,
         in_chans: int = 3,
+        patch_embed: ClipEmbed | None = None,
         prefix: int = 0,
         place: Place = "head",
         norm: Callable[[int], nn.RMSNorm | nn.LayerNorm] = rms_norm,
@@ -74,11 +77,15 @@ class Isotropic(Backbone):
         self.num_frames = num_frames
         self.num_prefix_tokens = prefix
         self.place: Place = place
-        t, h, w = tubelet
-        step_t, step_h, step_w = stride or tubelet
-        self.feature_info = [{"module": f"layers.{i}", "num_chs": dim, "reduction": step_h} for i in range(depth)]
-        image = num_frames == 1
-        self.patch_embed = TubeletEmbed(dim, (t, h, w), stride=(step_t, step_h, step_w), channels=in_chans, image=image)
+        if patch_embed is None:
+            t, h, w = tubelet
+            step_t, step_h, step_w = stride or tubelet
+            patch_embed = TubeletEmbed(
+                dim, (t, h, w), stride=(step_t, step_h, step_w), channels=in_chans, image=num_frames == 1
+            )
+        self.patch_embed = patch_embed
+        step = patch_embed.stride[1]
+        self.feature_info = [{"module": f"layers.{i}", "num_chs": dim, "reduction": step} for i in range(depth)]
         self.grid = grid_for(type(self).__name__, self.patch_embed, num_frames, img_size)
         self.cls_token = nn.Parameter(torch.zeros(1, prefix, dim)) if prefix else None
         self._make_tables()
@@ -109,6 +116,7 @@ class Isotropic(Backbone):
         table = resize_spatial(spatial, self.grid[1:], grid[1:])[:, None]
         if self.temporal_pos_embedding is None:
             return table
+        refuse_context(f"{type(self).__name__} with a temporal table")
         return table + resize_temporal(self.temporal_pos_embedding, grid.t)[:, :, None]
 
     def advance(self, index: int, stream: Stream) -> Stream:
@@ -149,9 +157,7 @@ class Isotropic(Backbone):
         self.temporal_pos_embedding = nn.Parameter(torch.zeros(1, t, self.embed_dim)) if temporal else None
 
     def _init_weights(self) -> None:
-        for key in ("patch_embed.proj.weight", "pos_embed"):
-            nn.init.trunc_normal_(self.get_parameter(key), std=0.02)
-        nn.init.zeros_(self.get_parameter("patch_embed.proj.bias"))
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
         with torch.no_grad():
             for name, weight in self.layers.named_parameters():
                 if name.endswith("out_proj.weight"):

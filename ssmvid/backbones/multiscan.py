@@ -84,7 +84,7 @@ class MultiScan(Isotropic):
             orders=orders,
             schedule=schedule,
             causal_frames=causal_frames,
-            window=window or causal_frames or 1,
+            window=(causal_frames or 1) if window is None else window,
             state_size=state_size,
             expand=expand,
             head_dim=head_dim,

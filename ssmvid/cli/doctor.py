@@ -12,7 +12,7 @@ import torch
 import ssmvid_kernels
 from ssmvid.data import why_no_torchcodec
 from ssmvid.versions import installed
-from ssmvid_kernels.backends import BACKENDS, interpreting
+from ssmvid_kernels.backends import BACKENDS, interpreting, why_not
 from ssmvid_kernels.calls import find_ops
 
 PACKAGES = (
@@ -62,6 +62,6 @@ def _backends(op: str, device: torch.device) -> list[str]:
     lines = [f"  {op:16} {choice.backend}"]
     for name in BACKENDS:
         if name not in ("auto", choice.backend):
-            reasons = choice.reasons.get(name, ("it can, and is slower: only where it is asked for",))
+            reasons = choice.reasons.get(name) or why_not(name, device) or ("it can, where it is asked for",)
             lines += [f"    not {name:10} {reason}" for reason in reasons]
     return lines

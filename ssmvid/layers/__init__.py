@@ -1,7 +1,7 @@
 """What stands between pixels and blocks: tubelets, position tables, precision."""
 
 from ssmvid.layers.maps import to_maps, to_tokens
-from ssmvid.layers.position import join_prefix, resize_spatial, resize_temporal, sincos_table, split_prefix
+from ssmvid.layers.position import join_prefix, resize_grid, resize_spatial, resize_temporal, sincos_table, split_prefix
 from ssmvid.layers.precision import at_least_fp32
 from ssmvid.layers.rotary import rotate_grid
 from ssmvid.layers.stem import ConvStem, PatchMerge2d
@@ -14,6 +14,7 @@ __all__ = [
     "TubeletEmbed",
     "at_least_fp32",
     "join_prefix",
+    "resize_grid",
     "resize_spatial",
     "resize_temporal",
     "rotate_grid",

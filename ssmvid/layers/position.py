@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from ssmvid.scan import Place, prefix_steps
+from ssmvid.scan import Grid, Place, prefix_steps
 
 
 def split_prefix(table: Tensor, prefix: int, place: Place) -> tuple[Tensor, Tensor]:
@@ -66,6 +67,13 @@ def resize_temporal(table: Tensor, frames: int) -> Tensor:
         return table
     resized = F.interpolate(table.float().mT, size=frames, mode="linear", align_corners=False)
     return resized.mT.to(table.dtype)
+
+
+def resize_grid(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """A table over time and space (1, old.length, d) at another grid (1, new.length, d), as the two functions above."""
+    frames = resize_temporal(table.unflatten(1, (old.t, -1)).flatten(2), new.t)
+    spatial = rearrange(frames, "b t (n d) -> b n (t d)", d=table.shape[-1])
+    return rearrange(resize_spatial(spatial, old[1:], new[1:]), "b n (t d) -> b (t n) d", t=new.t)
 
 
 def sincos_table(length: int, dim: int, *, device: torch.device | None = None) -> Tensor:

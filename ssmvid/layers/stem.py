@@ -12,19 +12,20 @@ from ssmvid.scan import Grid
 
 
 class ConvStem(ClipEmbed):
-    """(b, c, T, H, W) -> tokens (b, T * H / 4 * W / 4, d) of convolutions over each frame, and their grid.
+    """(b, c, T, H, W) -> tokens (b, T * H / h * W / w, d) of convolutions over each frame, and their grid.
 
     Args:
-        convs: from frames (b * T, c, H, W) to maps (b * T, d, H / 4, W / 4).
+        convs: from frames (b * T, c, H, W) to maps (b * T, d, H / h, W / w).
         channels: colour channels c.
+        tubelet: one frame, and the rows h and columns w that become one token.
     """
 
-    def __init__(self, convs: nn.Sequential, *, channels: int = 3) -> None:
-        super().__init__(channels, (1, 4, 4))
+    def __init__(self, convs: nn.Sequential, *, channels: int = 3, tubelet: tuple[int, int, int] = (1, 4, 4)) -> None:
+        super().__init__(channels, tubelet)
         self.convs = convs
 
     def forward(self, clip: Tensor) -> tuple[Tensor, Grid]:
-        """Embed a clip (b, c, T, H, W) with H and W multiples of 4; raises as `TubeletEmbed`."""
+        """Embed a clip (b, c, T, H, W) with H and W multiples of h and w; raises as `TubeletEmbed`."""
         grid = self.check(clip)
         return to_tokens(self.convs(rearrange(clip, "b c t h w -> (b t) c h w")), grid.t), grid
 

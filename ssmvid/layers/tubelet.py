@@ -87,6 +87,8 @@ class TubeletEmbed(ClipEmbed):
             self.proj = nn.Conv2d(channels, dim, tubelet[1:], self.stride[1:])
         else:
             self.proj = nn.Conv3d(channels, dim, tubelet, self.stride)
+        nn.init.trunc_normal_(self.proj.weight, std=0.02)
+        nn.init.zeros_(self.get_parameter("proj.bias"))
 
     def forward(self, clip: Tensor) -> tuple[Tensor, Grid]:
         """Embed a clip.

@@ -3,11 +3,13 @@
 from ssmvid.mixers.attention import Attention
 from ssmvid.mixers.decimated import DecimatedMamba
 from ssmvid.mixers.hybrid import LETTERS, hybrid_mixers, hybrid_pattern
+from ssmvid.mixers.hydra import Hydra
 from ssmvid.mixers.local import LocalMamba
 from ssmvid.mixers.mamba import Mamba
 from ssmvid.mixers.mamba2 import Mamba2
 from ssmvid.mixers.mambavision import MambaVisionAttention, MambaVisionMixer
 from ssmvid.mixers.mlp import MLP
+from ssmvid.mixers.plain_mamba import PlainMambaMixer
 from ssmvid.mixers.ss2d import SS2D
 from ssmvid.mixers.state import KeyValues, MambaState, State, StreamingMixer
 from ssmvid.mixers.tied import TiedMamba
@@ -18,6 +20,7 @@ __all__ = [
     "SS2D",
     "Attention",
     "DecimatedMamba",
+    "Hydra",
     "KeyValues",
     "LocalMamba",
     "Mamba",
@@ -25,6 +28,7 @@ __all__ = [
     "MambaState",
     "MambaVisionAttention",
     "MambaVisionMixer",
+    "PlainMambaMixer",
     "State",
     "StreamingMixer",
     "TiedMamba",

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmvid.mixers.state import KeyValues
+from ssmvid.parallel import gather_keys, refuse_context
 from ssmvid.scan import Grid, Layout
 
 
@@ -112,10 +113,15 @@ class Attention(nn.Module):
         """The mixed tokens; where there was a state, the one after it, grid by grid."""
         layout = Layout.of(grid, tokens.shape[1], self.causal_frames)
         qkv = self.in_proj(tokens).unflatten(-1, (3, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
+        if state is not None:
+            refuse_context("a stream of Attention")
+        earlier, later = gather_keys(qkv[1:], layout, self.window)  # on other ranks
         outputs, states = [], []
         for i, (one, (q, k, v)) in enumerate(zip(layout.grids, qkv.split(layout.lengths, dim=3))):
             frame = one.h * one.w  # q, k, v are (b, heads, l of the grid, p)
             if self.causal_frames is None:
+                if earlier is not None or later is not None:
+                    k, v = _joined(k, v, earlier if i == 0 else None, later if i == len(layout.grids) - 1 else None)
                 outputs.append(_in_windows(q, k, v, layout.prefix, frame * (self.window or 0)))
                 continue
             segment = layout.prefix + frame * self.causal_frames
@@ -124,11 +130,19 @@ class Attention(nn.Module):
             if state is not None:
                 past = KeyValues(*(t[i : i + 1] for t in state)) if layout.packed else state
                 _check_room(past, self._segments_before * segment)
+            elif earlier is not None and i == 0:
+                past = KeyValues(earlier[0], earlier[1], earlier.new_ones(len(k), earlier.shape[3], dtype=torch.bool))
             y, after = _in_segments(q, k, v, past, segment, room)
             outputs.append(y)
             states.append(after)
         y = torch.cat(outputs, dim=2).transpose(1, 2).flatten(2)
         return self.out_proj(y), states
+
+
+def _joined(k: Tensor, v: Tensor, earlier: Tensor | None, later: Tensor | None) -> Tensor:
+    """Keys and values, (2, b, heads, l, p), between those of the same clip on other ranks."""
+    parts = (earlier, torch.stack([k, v]), later)
+    return torch.cat([part for part in parts if part is not None], dim=3)
 
 
 def _in_windows(q: Tensor, k: Tensor, v: Tensor, prefix: int, width: int) -> Tensor:

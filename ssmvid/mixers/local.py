@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmvid.mixers.mamba import Mamba
+from ssmvid.mixers.state import MambaState
 from ssmvid.scan import Grid, ScanPattern, padded_walks
 
 REDUCTION = 8
@@ -43,25 +46,34 @@ class LocalMamba(Mamba):
         dim, pattern, state_size, expand: as of `Mamba`.
         search: merge normed paths by learnt weights, whose largest say which orders to keep.
 
+    Raises:
+        ValueError: the pattern holds no order, or is causal in time.
+
     Source: Huang et al. 2024 (LocalMamba), arXiv:2403.09338, and its released code (Apache-2.0).
     """
 
     def __init__(
         self, dim: int, *, pattern: ScanPattern, state_size: int = 16, expand: int = 2, search: bool = False
     ) -> None:
+        if pattern.causal_frames is not None:
+            raise ValueError(
+                f"LocalMamba: its channel attention averages over all frames, so it is not causal in time: "
+                f"causal_frames must be None, got {pattern.causal_frames}"
+            )
         super().__init__(dim, pattern=pattern, state_size=state_size, expand=expand)
         self.attn = ChannelAttention(expand * dim)
         self.weights = nn.Parameter(1e-3 * torch.randn(len(self.paths), 1, 1, 1)) if search else None
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """As of `Mamba`."""
+    def _mix(self, tokens: Tensor, grid: Grid | Sequence[Grid], state: MambaState | None) -> tuple[Tensor, MambaState]:
+        if not isinstance(grid, Grid):
+            raise ValueError(f"LocalMamba: packed clips would share channel attention, got {len(grid)} grids: pass one")
         length = tokens.shape[1]
         walks, padding = padded_walks(self.pattern, grid, prefix=length - grid.length)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
         x = F.pad(x, (0, 0, 0, padding)) if padding else x
-        y, _ = self._scan(x, walks, z=None, merge=None)  # (b, k, l + padding, inner)
+        y, after = self._scan(x, walks, z=None, merge=None)  # (b, k, l + padding, inner)
         y = y[:, :, :length] * F.silu(z).unsqueeze(1)
         y = y * self.attn(y)
         if self.weights is not None:
             y = F.layer_norm(y, y.shape[-1:]) * self.weights.softmax(0).squeeze(-1)
-        return self.out_proj(y.sum(1) if self.pattern.merge == "sum" else y.mean(1))
+        return self.out_proj(y.sum(1) if self.pattern.merge == "sum" else y.mean(1)), after

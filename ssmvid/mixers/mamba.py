@@ -12,8 +12,8 @@ from ssmvid.layers import at_least_fp32
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
 from ssmvid.mixers.paths import scan_paths
 from ssmvid.mixers.state import MambaState, refuse_stream
+from ssmvid.parallel import causal_conv1d, path_directions
 from ssmvid.scan import Grid, Layout, Merge, ScanPattern
-from ssmvid_kernels.conv import causal_conv1d
 from ssmvid_kernels.walk import Walk
 
 CONV_WIDTH = 4
@@ -127,7 +127,8 @@ class Mamba(nn.Module):
         layout = Layout.of(grid, tokens.shape[1], self.pattern.causal_frames)
         walks, packed = self.pattern.walks(grid, layout.prefix), layout.cu_seqlens(tokens.device)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
-        y, after = self._scan(x, walks, z=z, merge=self.pattern.merge, state=state, packed=packed)
+        reverse = path_directions(self.pattern, layout)
+        y, after = self._scan(x, walks, z=z, reverse=reverse, merge=self.pattern.merge, state=state, packed=packed)
         return self.out_proj(y), after
 
     def _scan(
@@ -137,16 +138,23 @@ class Mamba(nn.Module):
         *,
         z: Tensor | None,
         merge: Merge | None,
+        reverse: Sequence[bool] | None = None,
         state: MambaState | None = None,
         packed: Tensor | None = None,
     ) -> tuple[Tensor, MambaState]:
         """Convolve and scan x (b, l, inner) along the walks: (b, l, inner), (b, k, l, inner) with `merge=None`."""
-        x, conv = self._convolved(x, walks, None if state is None else state.conv, packed)
-        y, ssm = self._scanned(x, walks, z=z, merge=merge, h0=None if state is None else state.ssm, packed=packed)
+        x, conv = self._convolved(x, walks, reverse, None if state is None else state.conv, packed)
+        h0 = None if state is None else state.ssm
+        y, ssm = self._scanned(x, walks, z=z, reverse=reverse, merge=merge, h0=h0, packed=packed)
         return y, MambaState(conv, ssm)
 
     def _convolved(
-        self, x: Tensor, walks: list[Walk], h0: Tensor | None = None, packed: Tensor | None = None
+        self,
+        x: Tensor,
+        walks: list[Walk],
+        reverse: Sequence[bool] | None = None,
+        h0: Tensor | None = None,
+        packed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """x (b, l, inner) convolved along each walk, (b, k, l, inner), k = 1 where they share it; the last inputs."""
         return causal_conv1d(
@@ -155,6 +163,7 @@ class Mamba(nn.Module):
             self._stacked("conv1d{}.bias"),
             activation="silu",
             walks=walks[: len(self.sets)],
+            reverse=None if reverse is None else reverse[: len(self.sets)],
             h0=h0,
             cu_seqlens=packed,
         )
@@ -166,6 +175,7 @@ class Mamba(nn.Module):
         *,
         z: Tensor | None,
         merge: Merge | None,
+        reverse: Sequence[bool] | None = None,
         h0: Tensor | None = None,
         packed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -179,6 +189,7 @@ class Mamba(nn.Module):
             A_log=torch.stack([self.get_parameter(f"A{name}_log") for name in self.paths]),
             D=self._stacked("D{}"),
             z=z,
+            reverse=reverse,
             merge=merge,
             h0=h0,
             cu_seqlens=packed,

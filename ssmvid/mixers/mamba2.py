@@ -12,10 +12,9 @@ from ssmvid.layers import at_least_fp32
 from ssmvid.mixers.initial import fresh_dt_bias_
 from ssmvid.mixers.mamba import CONV_WIDTH
 from ssmvid.mixers.state import MambaState, refuse_stream
+from ssmvid.parallel import causal_conv1d, path_directions, ssd_scan
 from ssmvid.scan import Grid, Layout, ScanPattern
-from ssmvid_kernels.conv import causal_conv1d
 from ssmvid_kernels.norm import rms_norm
-from ssmvid_kernels.ssd import ssd_scan
 
 NORM_EPS = 1e-5
 A_MIN, A_MAX = 1.0, 16.0
@@ -126,7 +125,7 @@ class Mamba2(nn.Module):
     def _mix(self, tokens: Tensor, grid: Grid | Sequence[Grid], state: MambaState | None) -> tuple[Tensor, MambaState]:
         layout = Layout.of(grid, tokens.shape[1], self.pattern.causal_frames)
         walks, k, n = self.pattern.walks(grid, layout.prefix), len(self.pattern.orders), self.state_size
-        packed = layout.cu_seqlens(tokens.device)
+        packed, reverse = layout.cu_seqlens(tokens.device), path_directions(self.pattern, layout)
         z, xBC, dt = self.in_proj(tokens).split(self.sizes, dim=-1)
         xBC, conv = causal_conv1d(
             xBC.unflatten(-1, (k, -1)).transpose(1, 2),  # (b, k, l, x B C)
@@ -134,6 +133,7 @@ class Mamba2(nn.Module):
             self.get_parameter("conv1d.bias").view(k, -1),
             activation="silu",
             walks=walks,
+            reverse=reverse,
             h0=None if state is None else state.conv,
             cu_seqlens=packed,
         )
@@ -148,6 +148,7 @@ class Mamba2(nn.Module):
             dt_bias=self.dt_bias.view(k, -1),
             dt_softplus=True,
             walks=walks,
+            reverse=reverse,
             merge=None,
             h0=None if state is None else state.ssm,
             cu_seqlens=packed,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ssmvid.layers import at_least_fp32
+from ssmvid.parallel import selective_scan
 from ssmvid.scan import Merge
-from ssmvid_kernels.s6 import Scan, selective_scan
+from ssmvid_kernels.s6 import Scan
 from ssmvid_kernels.walk import Walk
 
 
@@ -21,6 +24,7 @@ def scan_paths(
     A_log: Tensor,
     D: Tensor,
     z: Tensor | None = None,
+    reverse: Sequence[bool] | None = None,
     merge: Merge | None = "sum",
     h0: Tensor | None = None,
     cu_seqlens: Tensor | None = None,
@@ -38,6 +42,7 @@ def scan_paths(
         A_log: (k, d, n); A = -exp(A_log).
         D: skip weight (k, d).
         z: gate (b, l, d) of the merged outputs.
+        reverse: as in `ssmvid.parallel.selective_scan`; None: the mixer does not go across ranks.
         merge, h0, cu_seqlens: as in `selective_scan`.
 
     Returns:
@@ -60,6 +65,7 @@ def scan_paths(
         dt_bias=dt_bias.expand(k, -1),
         dt_softplus=True,
         walks=walks,
+        reverse=reverse,
         merge=merge,
         h0=h0,
         cu_seqlens=cu_seqlens,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ssmvid.memory import Memory
+
 
 class Classify(nn.Module):
     """One label a clip, cross entropy.
@@ -12,14 +14,16 @@ class Classify(nn.Module):
     Args:
         model: frames (b, c, T, H, W) to logits (b, classes).
         label_smoothing: share of the target spread over all classes, in [0, 1); training only.
+        memory: what the backward keeps of a backbone; None: all, of any model.
     """
 
-    def __init__(self, model: nn.Module, *, label_smoothing: float) -> None:
+    def __init__(self, model: nn.Module, *, label_smoothing: float, memory: Memory | None = None) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"Classify: label_smoothing must be in [0, 1), got {label_smoothing}")
         self.model = model
         self.label_smoothing = label_smoothing
+        self.memory = memory
 
     def forward(self, frames: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The mean loss over the batch, and the logits it was computed from.
@@ -30,7 +34,7 @@ class Classify(nn.Module):
 
         Returns: {"loss": (), "logits": (b, classes)}.
         """
-        logits = self.model(frames)
+        logits = self.model(frames) if self.memory is None else self.memory.logits(self.model, frames)
         smoothing = self.label_smoothing if self.training else 0.0
         # A bf16 log-sum-exp loses the digits a small loss is made of.
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)

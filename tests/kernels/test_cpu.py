@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ssmvid_kernels.calls import arguments, find_ops
+from ssmvid_kernels.conv import causal_conv1d
 from ssmvid_kernels.cpu import flat, parallel
 
 
@@ -72,3 +73,9 @@ def test_a_forked_child_has_threads_of_its_own(three_threads):
     child.join(60)
     assert child.exitcode == 0
     assert queue.get(timeout=10) == queue.get(timeout=10)
+
+
+def test_parameters_keep_a_storage_that_can_be_resized():
+    weight = torch.randn(3, 4, requires_grad=True)
+    causal_conv1d(torch.randn(1, 5, 3), weight, backend="cpu").y.sum().backward()
+    assert weight.untyped_storage().resizable()  # FSDP2 does, between forward and backward

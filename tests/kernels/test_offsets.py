@@ -7,6 +7,8 @@ test_triton.py compares the numbers.
 
 import ast
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,15 @@ SHORT = 67  # steps of a row where there are many rows: a segment of s6 and thre
 SEGMENT = 2**24  # of s6 in a long row
 LAST = LONG - 3 - (LONG // SEGMENT) * SEGMENT  # where the last of three clips starts: its last segment has three steps
 WALK = (0, 1024, 1024, 1 << 20, 1024, 1, 0, 0)  # in order
+FULLEST = ("bfloat16 walks", "=384 bfloat16 add", "=384 bfloat16 gate")  # cases with every argument between them
 # One number a program, of this kernel or of the one that made it: a grid has fewer than 2^31.
 BOUNDED = {
     ("chunk_states", "decay_ptr"),
     ("pass_states", "decay_ptr"),
-    ("pass_state_gradients", "decay_ptr"),
-    ("chunk_gradients", "across_ptr"),
-    ("chunk_gradients", "dA_ptr"),
+    ("step_gradients", "across_ptr"),
+    ("step_gradients", "dA_ptr"),
+    ("pass_states", "across_ptr"),
+    ("pass_states", "total_ptr"),
 }
 INTEGERS = {
     "cu_seqlens": lambda at: np.select([at >= 3, at == 2], [LONG, LAST], 0),
@@ -57,13 +61,19 @@ def cut_s6(monkeypatch):
 
 def launches(op: str, packed: bool) -> Iterator[Launch]:
     """Every kernel of an op with every argument: for many short rows, or for clips packed in a long one."""
-    case = next(case for name, case in OPS[op].compile_cases().items() if name.endswith("bfloat16 walks"))
-    for launch in record(lambda: case.func(*case.args, walks=True, l=LONG if packed else SHORT)):
+    cases = [case for name, case in OPS[op].compile_cases().items() if name.endswith(FULLEST)]
+    sizes = {"l": LONG if packed else SHORT} | ({"b": 3} if op == "norm" and not packed else {})
+    for launch in chain.from_iterable(record(partial(case, **sizes)) for case in cases):
         given = launch.arguments
         if not packed:
             given |= {name: None for name in ("cu_seqlens", "clip_of") if name in given}
             given |= {"slots": -(-SHORT // given["chunk"])} if "slots" in given else {}
-        yield launch._replace(arguments=given | ({"groups": 3} if "groups" in given else {}))
+        of_gates = "groups" in given and "span" not in given  # and not of chunks
+        given |= {"groups": 3} if of_gates else {}
+        times = 3 if "parts" in given or "rows" in given else 1  # such a grid is one of groups
+        if given.get("GATE_FIRST"):  # the other way round the gate's gradient needs the bias too
+            given |= {"GATE_FIRST": False, "bias_ptr": given["w_ptr"], "bias_stride": given["w_stride"]}
+        yield launch._replace(arguments=given, programs=launch.programs * times)
 
 
 def last_programs(launch: Launch, times: int) -> Iterator[int]:
@@ -104,7 +114,10 @@ def test_every_stride_of_every_argument(op):
             for axis in range(axes):
                 far = {stride_of(name): tuple(STRIDE if i == axis else 0 for i in range(axes))}
                 wanted.add((kernel, name, axis))
-                runs = (farthest(launch, program, AFFINE, **far) for program in last_programs(launch, 3))
+                runs = (
+                    farthest(launch, program, AFFINE, **far)
+                    for program in last_programs(launch, 1 if op == "norm" else 3)
+                )
                 if any(reached.get(name, 0) >= FAR for reached in runs):
                     proven.add((kernel, name, axis))
     print(f"{op}: {len(proven)} of {len(wanted)} strides past 2^31")

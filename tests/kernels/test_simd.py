@@ -114,6 +114,7 @@ def copy(first, x, other, out, count):
     value = simd.load(x, 3, count)
     simd.store(out, 1, count, simd.add(value, simd.load_either(first, x, 3, other, 0, count)))
     simd.store_full(out, 64, value)
+    simd.prefetch(x, 10**9)  # of memory that is not ours, and no one minds
 
 
 @each_dtype
@@ -127,3 +128,22 @@ def test_only_the_lanes_that_count_are_touched(first, dtype):
         expected = x[3 : 3 + count] + (x[3 : 3 + count] if first else other[:count])
         assert np.array_equal(out[:20], [-1, *expected, *[-1] * (19 - count)])
         assert np.array_equal(out[64 : 64 + lanes], [*x[3 : 3 + count], *[0] * (lanes - count)])
+
+
+@njit
+def choose(x, out, first, last, lanes):
+    value = simd.load_full(x, 0)
+    simd.store_full(out, 0, simd.keep(value, first, last))
+    simd.store_full(out, lanes, simd.where_above(value, 2.0, simd.splat(x[1])))
+
+
+@each_dtype
+def test_lanes_that_are_not_chosen_are_zero(dtype):
+    lanes = simd.LANES[np.dtype(dtype)]
+    x, out = np.arange(lanes, dtype=dtype), np.full(2 * lanes, np.nan, dtype)
+    x[-1] = np.nan
+    for first, last in [(-3, 2), (0, lanes - 1), (3, 5), (5, 3), (lanes, lanes + 9)]:
+        choose(x, out, first, last, lanes)
+        inside = (np.arange(lanes) >= first) & (np.arange(lanes) < last)
+        assert np.array_equal(out[:lanes], np.where(inside, x, 0))
+        assert np.array_equal(out[lanes:], np.where(x > 2, 1, 0))

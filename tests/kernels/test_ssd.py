@@ -117,8 +117,8 @@ def test_affine_walks_and_tables_agree(backend):
     assert torch.equal(affine.h, tabled.h)
 
 
-def test_more_batch_rows_than_are_in_work_at_a_time():
-    tensors, options = arguments(SSD, Case(7, 20, 24, 64, 3, chunk=32))
+def test_more_heads_than_a_task_takes():
+    tensors, options = arguments(SSD, Case(2, 70, 14, 20, 3, g=2, chunk=32))
     expected = ssd_scan(**tensors, **options, backend="torch")
     got = ssd_scan(**tensors, **options, backend="cpu")
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)

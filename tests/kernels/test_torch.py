@@ -46,8 +46,14 @@ def function_of_x(op, backend):
     return lambda x: op.run(x=x, **rest, **options, backend=backend)[0], x
 
 
-@each_op
-@pytest.mark.parametrize("case", ["two_paths", "packed"])
+@pytest.mark.parametrize(
+    ("op", "case"),
+    [
+        pytest.param(op, case, id=f"{name}-{case}")
+        for name, op in find_ops().items()
+        for case in op.among("two_paths", "packed", "two_groups")
+    ],
+)
 @on_fused
 def test_forward_and_backward_are_registered_as_torch_expects(backend, case, op):
     tensors, options = arguments(op, op.cases.EXACT[case], layout="transposed", device=device_of(backend))
@@ -80,7 +86,7 @@ def test_five_lengths_take_two_compilations(op):
 @each_op
 def test_inductor_agrees(op):
     torch._dynamo.reset()
-    tensors, options = arguments(op, op.cases.EXACT["two_paths"])
+    tensors, options = arguments(op, op.cases.EXACT[op.strided_case])
     run = lambda **values: tuple(op.run(**values, **options, backend="cpu"))
     compiled = torch.compile(run, fullgraph=True)
     expected = outputs_and_gradients(run, tensors)

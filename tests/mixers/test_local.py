@@ -38,3 +38,11 @@ def test_paths_in_one_call_are_the_paths_apart(grid, search):
     if search:
         outputs = [F.layer_norm(y, (16,)) * w for y, w in zip(outputs, mixer.weights.flatten().softmax(0))]
     torch.testing.assert_close(mixer(tokens, grid), mixer.out_proj(sum(outputs)), atol=1e-5, rtol=1e-5)
+
+
+def test_channel_attention_over_all_tokens_neither_streams_nor_packs():
+    with pytest.raises(ValueError, match="causal_frames must be None, got 2"):
+        LocalMamba(8, pattern=ScanPattern.parse(PATHS, causal_frames=2))
+    mixer = LocalMamba(8, pattern=ScanPattern.parse(PATHS), state_size=3)
+    with pytest.raises(ValueError, match="got 2 grids: pass one"):
+        mixer(torch.zeros(1, 8, 8), [Grid(1, 2, 2), Grid(1, 2, 2)])

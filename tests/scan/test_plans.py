@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from ssmvid.scan import PATTERNS, Grid, ScanPlan
 
 CONFIGS = Path(__file__).parents[2] / "hydra_configs" / "scan"
-RELEASED = {"cross4", "local_vim", "raster"}  # of VMamba, LocalVim and MambaVision
+RELEASED = {"cross4", "local_vim", "mamba_nd", "raster", "snake4"}  # each the plan of one family
 ROWS = torch.arange(15).view(3, 5)  # a frame
 
 

@@ -12,6 +12,7 @@ from ..backends import pick
 from ..checks import expect_clips, expect_float, expect_shape
 from ..walk import Walk
 from .cpu_conv import causal_conv1d_cpu
+from .mamba_ssm_conv import causal_conv1d_mamba_ssm, limits
 from .reference import causal_conv1d_reference
 from .torch_conv import causal_conv1d_torch
 from .triton_conv import causal_conv1d_triton
@@ -21,6 +22,7 @@ IMPLEMENTATIONS = {
     "torch": causal_conv1d_torch,
     "cpu": causal_conv1d_cpu,
     "triton": causal_conv1d_triton,
+    "mamba_ssm": causal_conv1d_mamba_ssm,
 }
 WIDTHS = (2, 3, 4)
 Activation = Literal["silu"]
@@ -59,7 +61,8 @@ def causal_conv1d(
         h0: the width - 1 inputs before the first step, oldest first, (b, d, width - 1); with walks
             (b, k, d, width - 1); packed: s clips in place of b. None: 0.
         cu_seqlens: int32 (s + 1,): s clips packed in one row (b = 1); none sees over a border.
-        backend: 'triton', 'cpu', 'torch', 'reference'. None: as `use_backend` says, else 'auto'.
+        backend: 'triton', 'cpu', 'torch', 'reference'; 'mamba_ssm', which is the package causal_conv1d. None: as
+            `use_backend` says, else 'auto'.
 
     Returns:
         `Conv(y, h)`: y (b, l, d) in x's dtype, with walks (b, k, l, d), never merged; h in the shape of h0.
@@ -72,7 +75,8 @@ def causal_conv1d(
     Source: the convolution before the scan of Gu & Dao 2023, arXiv:2312.00752, section 3.4.
     """
     _check(x, weight, bias, activation, walks, h0, cu_seqlens)
-    conv = pick("causal_conv1d", IMPLEMENTATIONS, backend, x.device)
+    unfit = {"mamba_ssm": lambda: limits(x, walks, cu_seqlens)}
+    conv = pick("causal_conv1d", IMPLEMENTATIONS, backend, x.device, unfit)
     # Every implementation sees one form only: with a k axis, and the walks as a tensor.
     lone = walks is None
     k = lambda tensor, axis: tensor.unsqueeze(axis) if lone and tensor is not None else tensor

@@ -7,6 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..graphs import refusing_to_compile
+from ..transforms import refuse_second_derivative
+
 
 def stream_dtype(x: Tensor, residual: Tensor | None) -> torch.dtype:
     """What the sum is kept and the norm computed in: fp32 at least."""
@@ -81,6 +84,8 @@ def define(name: str, forward: Forward, backward: Backward) -> NormOp:
 
     Saved is what was normed, which the caller holds anyway: mean and variance are computed again.
     """
+
+    forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
 
     def allocate(x: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         stream = x.new_empty(0 if residual is None else x.shape, dtype=stream_dtype(x, residual))
@@ -170,6 +175,7 @@ def define(name: str, forward: Forward, backward: Backward) -> NormOp:
         )
 
     norm.register_autograd(differentiate, setup_context=keep)
+    refuse_second_derivative(norm_backward, name)
 
     def implementation(x, weight, bias, residual, z, *, groups, gate_first, centred, eps):  # type: ignore[no-untyped-def]
         y, stream = norm(x, weight, bias, residual, z, groups, gate_first, centred, eps)

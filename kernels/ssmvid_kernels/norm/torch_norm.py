@@ -20,7 +20,7 @@ def norm_torch(
     centred: bool,
     eps: float,
 ) -> tuple[Tensor, Tensor | None]:
-    """As `norm_reference`, over torch's own kernels for one group."""
+    """As `norm_reference`, over torch's own kernel."""
     dtype, d = stream_dtype(x, residual), x.shape[-1]
     stream = x.to(dtype) if residual is None else x.to(dtype) + residual
     gate = None if z is None else F.silu(z.to(dtype))
@@ -28,13 +28,13 @@ def norm_torch(
     size, alone = d // groups, groups == 1
     weight, bias = (None if parameter is None else parameter.to(dtype) for parameter in (weight, bias))
     if u.numel():  # torch norms nothing of width 0
-        # torch's kernels take the parameters of a lone group along, that of the RMSNorm no bias.
-        u, w = u.unflatten(-1, (groups, size)), weight if alone else None
-        u = F.layer_norm(u, (size,), w, bias if alone else None, eps) if centred else F.rms_norm(u, (size,), w, eps)
-        u = u.flatten(-2)
+        u = u.unflatten(-1, (groups, size))
+        if centred:  # F.layer_norm multiplies before it takes the mean away: few channels cancel into its rounding
+            u = u - u.mean(-1, keepdim=True)
+        u = F.rms_norm(u, (size,), weight if alone else None, eps).flatten(-2)
     if weight is not None and not alone:
         u = u * weight
-    if bias is not None and not (alone and centred):
+    if bias is not None:
         u = u + bias
     if gate is not None and not gate_first:
         u = u * gate

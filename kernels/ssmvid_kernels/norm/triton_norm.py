@@ -110,9 +110,9 @@ def compile_cases() -> dict[str, Callable[[], object]]:
     return cases
 
 
-def _launch_both(d: int, dtype: torch.dtype, gated: bool, l: int = 1568) -> None:
+def _launch_both(d: int, dtype: torch.dtype, gated: bool, b: int = 1, l: int = 1568) -> None:
     """Both kernels at a clip's shape: a LayerNorm after the residual add, or Mamba-2's gate before an RMSNorm."""
-    tokens = lambda dtype: torch.empty(1, l, d, dtype=dtype, device="meta")
+    tokens = lambda dtype: torch.empty(b, l, d, dtype=dtype, device="meta")
     x, stream = tokens(dtype), None if gated else tokens(torch.float32)
     weight, bias = torch.empty(d, device="meta"), None if gated else torch.empty(d, device="meta")
     z = tokens(dtype) if gated else None

@@ -13,6 +13,7 @@ from ..backends import pick
 from ..checks import expect_clips, expect_float, expect_shape
 from ..walk import Walk
 from .cpu_scan import selective_scan_cpu
+from .mamba_ssm_scan import limits, selective_scan_mamba_ssm
 from .reference import selective_scan_reference
 from .torch_scan import selective_scan_torch
 from .triton_scan import selective_scan_triton
@@ -22,6 +23,7 @@ IMPLEMENTATIONS = {
     "torch": selective_scan_torch,
     "cpu": selective_scan_cpu,
     "triton": selective_scan_triton,
+    "mamba_ssm": selective_scan_mamba_ssm,
 }
 Merge = Literal["sum", "mean"]
 
@@ -70,7 +72,8 @@ def selective_scan(
         merge: 'sum' or 'mean' over the k outputs, or None to keep them apart; without walks it is not read.
         h0: state before the first step (b, d, n); with walks (b, k, d, n); packed: s clips in place of b. None: 0.
         cu_seqlens: int32 (s + 1,): s clips packed in one row (b = 1), states reset at each border.
-        backend: 'triton', 'cpu', 'torch', 'reference'. None: as `use_backend` says, else 'auto'.
+        backend: 'triton', 'cpu', 'torch', 'reference'; 'mamba_ssm', whose h has no gradient. None: as `use_backend`
+            says, else 'auto'.
 
     Returns:
         `Scan(y, h)`: y (b, l, d) in x's dtype, (b, k, l, d) with `merge=None`; h in the shape of h0.
@@ -83,7 +86,8 @@ def selective_scan(
     Source: Gu & Dao 2023, arXiv:2312.00752, algorithm 2; several paths a block: Liu et al. 2024, arXiv:2401.10166.
     """
     _check(x, dt, A, B, C, D, z, dt_bias, walks, merge, h0, cu_seqlens)
-    scan = pick("selective_scan", IMPLEMENTATIONS, backend, x.device)
+    unfit = {"mamba_ssm": lambda: limits(x, dt, A, B, C, walks, h0, cu_seqlens)}
+    scan = pick("selective_scan", IMPLEMENTATIONS, backend, x.device, unfit)
     # Every implementation sees one form only: with a k axis, and the walks as a tensor.
     lone = walks is None
     k = lambda tensor, axis: tensor.unsqueeze(axis) if lone and tensor is not None else tensor

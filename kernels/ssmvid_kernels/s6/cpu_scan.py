@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import clip_bounds
-from ..cpu import dense, flat, parallel, path_rows
+from ..cpu import clip_rows, dense, flat, parallel, path_rows
 from .op import define
 
 CHUNK = 32  # steps between kept states: a chunk of 16 states and its scratch stay in a core's second-level cache
 GROUP = 4  # channel blocks whose dB and dC are summed before their lanes are: fixed, so that results are too
 LOG2E = 1.4426950408889634
-
-
-def _clips(b: int, l: int, cu_seqlens: Tensor | None) -> np.ndarray:
-    """(s, 4): batch row, start, end, and where the clip's first kept state stands in its row."""
-    bounds = clip_bounds(b, l, cu_seqlens)
-    numbered = range(len(bounds)) if cu_seqlens is not None else [0] * len(bounds)
-    rows = [(row, start, end, start // CHUNK + i) for (row, start, end), i in zip(bounds, numbered)]
-    return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
 def _state_first(tensor: Tensor | None) -> Tensor | None:
@@ -62,7 +52,7 @@ def forward(
         dt_softplus,
         dense(_state_first(h0), (s, k, n, d), dtype),
         path_rows(paths, k, l),
-        _clips(b, l, cu_seqlens),
+        clip_rows(b, l, cu_seqlens, CHUNK),
         *flat(out.unsqueeze(1).expand(b, k, l, d) if summed else out, dtype),
         summed,
         h_out.numpy(),
@@ -115,7 +105,7 @@ def backward(
         dt_softplus,
         states.numpy(),
         path_rows(paths, k, l),
-        _clips(b, l, cu_seqlens),
+        clip_rows(b, l, cu_seqlens, CHUNK),
         *(grad.numpy() for grad in (dx, ddt, dA, dB, dC, dD, ddt_bias, dh0)),
         CHUNK,
         lanes,

@@ -14,6 +14,7 @@ from ..checks import expect_clips, expect_float, expect_shape
 from ..s6 import Merge, Scan
 from ..walk import Walk
 from .cpu_scan import ssd_scan_cpu
+from .mamba_ssm_scan import limits, ssd_scan_mamba_ssm
 from .reference import ssd_scan_reference
 from .torch_scan import ssd_scan_torch
 from .triton_scan import ssd_scan_triton
@@ -23,6 +24,7 @@ IMPLEMENTATIONS = {
     "torch": ssd_scan_torch,
     "cpu": ssd_scan_cpu,
     "triton": ssd_scan_triton,
+    "mamba_ssm": ssd_scan_mamba_ssm,
 }
 
 
@@ -70,7 +72,7 @@ def ssd_scan(
             b. None: 0.
         cu_seqlens: int32 (s + 1,): s clips packed in one row (b = 1), states reset at each border.
         chunk: steps computed together: speed and rounding, never the result. None: what suits the implementation.
-        backend: 'triton', 'cpu', 'torch', 'reference'. None: as `use_backend` says, else 'auto'.
+        backend: 'triton', 'cpu', 'torch', 'reference', 'mamba_ssm'. None: as `use_backend` says, else 'auto'.
 
     Returns:
         `Scan(y, h)`: y (b, l, heads, p) in x's dtype, (b, k, l, heads, p) with `merge=None`; h in the shape of h0.
@@ -83,7 +85,8 @@ def ssd_scan(
     Source: Dao & Gu 2024, arXiv:2405.21060, section 6; several paths a block: Liu et al. 2024, arXiv:2401.10166.
     """
     _check(x, dt, A, B, C, D, z, dt_bias, dt_limit, walks, merge, h0, cu_seqlens, chunk)
-    scan = pick("ssd_scan", IMPLEMENTATIONS, backend, x.device)
+    unfit = {"mamba_ssm": lambda: limits(x, B, C, walks, cu_seqlens)}
+    scan = pick("ssd_scan", IMPLEMENTATIONS, backend, x.device, unfit)
     # Every implementation sees one form only: with a k axis, D a channel, and the walks as a tensor.
     lone = walks is None
     k = lambda tensor, axis: tensor.unsqueeze(axis) if lone and tensor is not None else tensor

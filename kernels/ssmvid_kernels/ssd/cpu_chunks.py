@@ -1,137 +1,148 @@
-"""What the CPU scan works on: stretches of steps, cut into chunks whose rows are read through their path."""
+"""What the forward and the backward kernel share: chunks as small matrices, padded with zeros to whole vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from numba import njit
 
-from .. import walk
-from ..checks import clip_bounds
-from .steps import step_sizes
+from ..simd import LOG2E, add, exp2, fill, load, load_full, mul, prefetch, splat, store, store_full, sub, where_above
+from ..simd_matmul import transpose_block
+
+Array = Any
 
 
-class Stretch(NamedTuple):
-    """One path through one clip, or through the same steps of several batch rows."""
+class Sizes(NamedTuple):
+    """Sizes of a call: k paths, heads of p channels and n states in g groups, of which a task takes `together`."""
 
-    batch: slice
-    clips: slice  # of h0 and h
-    path: int
-    rows: Tensor | slice  # that the path reads, in its order
-    kept: int  # where the state before its first chunk is kept
-
-    def take(self, tensor: Tensor, steps: slice = slice(None)) -> Tensor:
-        """The rows of some steps, in order, of (b, 1 or k, l, ...)."""
-        own = tensor[self.batch, self.path if tensor.shape[1] > 1 else 0]
-        if isinstance(self.rows, slice):
-            return own[:, self.rows][:, steps]
-        return own.index_select(1, self.rows[steps])
-
-    def put(self, tensor: Tensor, steps: slice, part: Tensor, add: bool = False) -> None:
-        """Write the rows of some steps of (b, 1 or k, l, ...), or add to them."""
-        own = tensor[self.batch, self.path if tensor.shape[1] > 1 else 0]
-        if isinstance(self.rows, slice):
-            own = own[:, self.rows][:, steps]
-            own.add_(part) if add else own.copy_(part)
-        elif add:
-            own.index_add_(1, self.rows[steps], part)
-        else:
-            own.index_copy_(1, self.rows[steps], part)
+    k: int
+    heads: int
+    p: int
+    n: int
+    g: int
+    chunk: int  # steps between kept states
+    together: int
+    lanes: int
 
 
-class Steps(NamedTuple):
-    """dt of a stretch, as given (`raw`) and as taken, and the decays it makes: (b, steps, heads), in the path's order.
+class Rows(NamedTuple):
+    """A tensor's memory as one flat array, and its strides."""
 
-    Decays are from and to the borders of the step's own chunk.
+    data: Array
+    strides: Array
+
+
+@njit(cache=True)
+def padded(size: int, lanes: int) -> int:
+    """`size`, rounded up to whole vectors."""
+    return (size + lanes - 1) // lanes * lanes
+
+
+@njit(inline="always")
+def decay(exponent: Any, lanes: int) -> Any:
+    """exp, but 0 where it is next to nothing: products below the normal numbers are a hundred times slower."""
+    scaled = mul(exponent, fill(exponent, LOG2E))
+    return where_above(scaled, -100.0 if lanes == 16 else -996.0, exp2(scaled))
+
+
+@njit(cache=True, boundscheck=False)
+def gather(s: Array, at: int, tensor: Rows, base: int, order: Array, count: int, lanes: int) -> None:
+    """The rows `order` of a tensor (rows along its axis 2), `count` numbers each from `base` on; rows of 0 pad them."""
+    width, q = padded(count, lanes), order.size
+    for i in range(q):
+        row = base + order[i] * tensor.strides[2]
+        for v in range(0, width, lanes):
+            store_full(s, at + i * width + v, load(tensor.data, row + v, min(lanes, count - v)))
+    for i in range(q * width, padded(q, lanes) * width, lanes):
+        store_full(s, at + i, fill(load_full(s, at), 0.0))
+
+
+@njit(cache=True, boundscheck=False)
+def announce(tensor: Rows, base: int, order: Array, count: int, lanes: int) -> None:
+    """Have the rows of a later chunk brought to the cache: no CPU foresees pieces of rows that stand far apart."""
+    for i in range(order.size):
+        for v in range(0, count, lanes):
+            prefetch(tensor.data, base + order[i] * tensor.strides[2] + v)
+
+
+@njit(cache=True, boundscheck=False)
+def scale_rows(s: Array, source: int, rows: int, width: int, factors: int, to: int, to_row: int, lanes: int) -> None:
+    """Row i times the number i of `factors`."""
+    for i in range(rows):
+        factor = splat(s[factors + i])
+        for v in range(0, width, lanes):
+            store_full(s, to + i * to_row + v, mul(load_full(s, source + i * width + v), factor))
+
+
+@njit(cache=True, boundscheck=False)
+def transpose(s: Array, source: int, rows: int, columns: int, to: int, lanes: int) -> None:
+    """(rows, columns) -> (columns, rows)."""
+    for i in range(0, rows, lanes):
+        for j in range(0, columns, lanes):
+            transpose_block(s, source + i * columns + j, columns, to + j * rows + i, rows)
+
+
+@njit(cache=True, boundscheck=False)
+def load_state(s: Array, at: int, state: Array, base: int, n: int, p: int, lanes: int) -> None:
+    """A dense state (n, p) from `base` on, padded."""
+    width = padded(p, lanes)
+    for i in range(padded(n, lanes)):
+        for v in range(0, width, lanes):
+            count = min(lanes, p - v) if i < n else 0
+            store_full(s, at + i * width + v, load(state, base + i * p + v, count))
+
+
+@njit(cache=True, boundscheck=False)
+def store_state(s: Array, at: int, state: Array, base: int, n: int, p: int, lanes: int) -> None:
+    """The way back from `load_state`."""
+    width = padded(p, lanes)
+    for i in range(n):
+        for v in range(0, width, lanes):
+            store(state, base + i * p + v, min(lanes, p - v), load_full(s, at + i * width + v))
+
+
+@njit(cache=True, boundscheck=False)
+def measure(s: Array, at: int, dt: Rows, base: int, order: Array, A: float, lanes: int) -> None:
+    """dt of a chunk of Q padded steps, and what it makes, one vector after the other from `at` on.
+
+    dt; the running sums `hi` of dt A, and `lo` of what their rounding left out; the decays from the chunk's start
+    through a step (the last is that of the whole chunk) and from a step to the chunk's end. Padding steps are of 0.
     """
-
-    raw: Tensor
-    dt: Tensor
-    from_start: Tensor
-    to_end: Tensor
-    whole: Tensor  # (b, chunks, heads)
-    hi: np.ndarray  # running sums of dt A inside the chunk (b, chunks, heads, chunk),
-    lo: np.ndarray  # and of what their rounding left out
-
-    def between(self, i: int, q: int) -> Tensor:
-        """Decays between the q steps of chunk i (b, heads, q, q)."""
-        from .cpu_kernels import decays_between
-
-        out = self.dt.new_empty(self.dt.shape[0], self.dt.shape[2], q, q)
-        decays_between(self.hi, self.lo, i, out.numpy(), lanes(out))
-        return out
-
-
-def lanes(tensor: Tensor) -> int:
-    """Numbers in a vector of the CPU kernels."""
-    return 64 // tensor.itemsize
+    steps = padded(order.size, lanes)
+    hi, lo = s.dtype.type(0), s.dtype.type(0)
+    for i in range(steps):
+        step = dt.data[base + order[i] * dt.strides[2]] if i < order.size else s.dtype.type(0)
+        added = step * A
+        summed = hi + added
+        back = summed - hi
+        lo += (hi - (summed - back)) + (added - back)
+        hi = summed
+        s[at + i], s[at + steps + i], s[at + 2 * steps + i] = step, hi, lo
+    for i in range(0, steps, lanes):
+        hi_i, lo_i = load_full(s, at + steps + i), load_full(s, at + 2 * steps + i)
+        to_end = add(sub(splat(hi), hi_i), sub(splat(lo), lo_i))
+        store_full(s, at + 3 * steps + i, decay(add(hi_i, lo_i), lanes))
+        store_full(s, at + 4 * steps + i, decay(to_end, lanes))
 
 
-TOGETHER = 1 << 18  # numbers of one chunk, over heads and batch rows, that are in work at a time: they stay in cache
+@njit(cache=True)
+def place(task: int, size: Sizes) -> tuple[int, int, int, int, int]:
+    """Clip, group, part of dB and dC, first head and end of a task: up to `together` heads of one group."""
+    each = size.heads // size.g
+    blocks = (each + size.together - 1) // size.together
+    part = task % (size.g * blocks)
+    group = part // blocks
+    first = group * each + part % blocks * size.together
+    return task // (size.g * blocks), group, part, first, min(first + size.together, group * each + each)
 
 
-def stretches(dt: Tensor, p: int, paths: Tensor | None, cu_seqlens: Tensor | None, chunk: int) -> Iterator[Stretch]:
-    """Every stretch of a call; those of one row of y follow each other path by path, in a fixed order."""
-    b, k, l, heads = dt.shape
-    rows = None if paths is None else walk.decode(paths, l).long()
-    many = max(1, TOGETHER // (heads * chunk * max(chunk, p)))
-    batches = [slice(i, min(i + many, b)) for i in range(0, b, many)]
-    whole = [(batch, batch, 0, l, 0) for batch in batches]
-    if cu_seqlens is not None:
-        bounds = enumerate(clip_bounds(b, l, cu_seqlens))
-        whole = [(slice(0, 1), slice(i, i + 1), start, end, start // chunk + i) for i, (_, start, end) in bounds]
-    for batch, clips, start, end, kept in whole:
-        for path in range(k):
-            own = slice(start, end) if rows is None else rows[path, start:end]
-            yield Stretch(batch, clips, path, own, kept)
+@njit(cache=True)
+def size_of_right(size: Sizes) -> int:
+    """Numbers that a head's state takes, with a row of p for every step of a chunk beside it."""
+    return padded(size.p, size.lanes) * (padded(size.n, size.lanes) + padded(size.chunk, size.lanes))
 
 
-def measure(
-    at: Stretch,
-    dt: Tensor,
-    A: Tensor,
-    dt_bias: Tensor | None,
-    softplus: bool,
-    limit: Sequence[float] | None,
-    chunk: int,
-    real: torch.dtype,
-) -> Steps:
-    """The steps of a stretch, all chunks at once: they are few numbers beside x."""
-    raw = at.take(dt).to(real)
-    if dt_bias is not None:
-        raw = raw + dt_bias[at.path].to(real)
-    taken = step_sizes(raw, None, softplus, limit)
-    length = raw.shape[1]
-    # Past the end steps of 0: they decay nothing.
-    sums = F.pad(taken * A[at.path].to(real), (0, 0, 0, -length % chunk)).unflatten(1, (-1, chunk))
-    hi = sums.cumsum(2)
-    # Differences of hi carry the rounding of all before them; with lo they are as exact as a sum of their own steps.
-    lo = (sums - torch.diff(hi, dim=2, prepend=torch.zeros_like(hi[:, :, :1]))).cumsum(2)
-    to_end = torch.exp((hi[:, :, -1:] - hi) + (lo[:, :, -1:] - lo))
-    along = lambda t: t.flatten(1, 2)[:, :length]
-    dense = lambda t: t.transpose(2, 3).contiguous().numpy()
-    return Steps(raw, taken, along(hi.exp()), along(to_end), hi[:, :, -1].exp(), dense(hi), dense(lo))
-
-
-def by_group(tensor: Tensor, g: int) -> Tensor:
-    """(b, steps, heads, p) -> (b, g, steps, heads of the group * p)."""
-    return tensor.unflatten(2, (g, -1)).flatten(3).transpose(1, 2)
-
-
-def by_head(tensor: Tensor, heads: int) -> Tensor:
-    """The way back from `by_group`."""
-    return tensor.transpose(1, 2).flatten(2).unflatten(2, (heads, -1))
-
-
-def state_by_group(h: Tensor, g: int) -> Tensor:
-    """(b, heads, p, n) -> (b, g, n, heads of the group * p): one matmul with B or C then serves all its heads."""
-    return h.unflatten(1, (g, -1)).flatten(2, 3).mT.contiguous()
-
-
-def state_by_head(state: Tensor, heads: int) -> Tensor:
-    """The way back from `state_by_group`."""
-    return state.mT.flatten(1, 2).unflatten(1, (heads, -1))
+@njit(cache=True)
+def start_of(tensor: Rows, b: int, k: int, axis: int) -> int:
+    """Where row 0 of (b, k, rows, head or group, ...) starts."""
+    return b * tensor.strides[0] + k * tensor.strides[1] + axis * tensor.strides[3]

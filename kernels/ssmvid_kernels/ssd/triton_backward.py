@@ -41,9 +41,9 @@ def step_gradients(  # type: ignore[no-untyped-def]
     at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
     dt = tl.load(at, mask=inside, other=0.0)
     hi = tl.load(at + length, mask=inside, other=0.0)
-    lo = tl.load(at + 2 * length, mask=inside, other=0.0)
-    to_end = tl.load(at + 3 * length, mask=inside, other=0.0)
-    slope = tl.load(at + 4 * length, mask=inside, other=0.0)
+    lo = tl.load(at + 2 * length.to(tl.int64), mask=inside, other=0.0)
+    to_end = tl.load(at + 3 * length.to(tl.int64), mask=inside, other=0.0)
+    slope = tl.load(at + 4 * length.to(tl.int64), mask=inside, other=0.0)
     B_ptr += batch * B_stride[0] + path * B_stride[1] + group * B_stride[3]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + group * C_stride[3]
 
@@ -111,7 +111,8 @@ def gate_gradients(  # type: ignore[no-untyped-def]
     first_head, last_head = group * each + part * each // parts, group * each + (part + 1) * each // parts
     at = steps_ptr + (batch * k + path) * heads * 5 * length + step
     d_CB = tl.zeros((BLOCK_Q, BLOCK_Q), REAL)
-    for head in tl.range(first_head, last_head):
+    for index in tl.range(first_head, last_head):
+        head = tl.zeros((), tl.int64) + index
         dt = tl.load(at + head * 5 * length, mask=inside, other=0.0)
         hi = tl.load(at + (head * 5 + 1) * length, mask=inside, other=0.0)
         lo = tl.load(at + (head * 5 + 2) * length, mask=inside, other=0.0)
@@ -131,7 +132,8 @@ def gate_gradients(  # type: ignore[no-untyped-def]
     dC = dot(d_CB, B, DOT, REAL)
     dB = dot(tl.trans(d_CB), C, DOT, REAL)
     # x and dy a second time, from the cache: squares and sums together would not fit the registers.
-    for head in tl.range(first_head, last_head):
+    for index in tl.range(first_head, last_head):
+        head = tl.zeros((), tl.int64) + index
         from_start = tl.exp(tl.load(at + (head * 5 + 1) * length, mask=inside, other=0.0))
         to_end = tl.load(at + head * 5 * length, mask=inside, other=0.0)
         to_end *= tl.load(at + (head * 5 + 3) * length, mask=inside, other=0.0)

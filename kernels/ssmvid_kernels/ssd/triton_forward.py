@@ -33,7 +33,7 @@ def chunk_states(  # type: ignore[no-untyped-def]
 
     at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
     if FORWARD:
-        weight = tl.load(at, mask=inside, other=0.0) * tl.load(at + 3 * length, mask=inside, other=0.0)
+        weight = tl.load(at, mask=inside, other=0.0) * tl.load(at + 3 * length.to(tl.int64), mask=inside, other=0.0)
     else:
         weight = tl.exp(tl.load(at + length, mask=inside, other=0.0))
     v_ptr += batch * v_stride[0] + path * v_stride[1] + head * v_stride[3]
@@ -65,7 +65,7 @@ def chunk_outputs(  # type: ignore[no-untyped-def]
     at = steps_ptr + ((batch * k + path) * heads + head) * 5 * length + step
     dt = tl.load(at, mask=inside, other=0.0)
     hi = tl.load(at + length, mask=inside, other=0.0)
-    lo = tl.load(at + 2 * length, mask=inside, other=0.0)
+    lo = tl.load(at + 2 * length.to(tl.int64), mask=inside, other=0.0)
 
     B_ptr += batch * B_stride[0] + path * B_stride[1] + group * B_stride[3]
     C_ptr += batch * C_stride[0] + path * C_stride[1] + group * C_stride[3]

@@ -146,9 +146,9 @@ def chunk_steps(  # type: ignore[no-untyped-def]
     both = inside[:, None] & in_heads[None, :]
     tl.store(to, dt, mask=both)
     tl.store(to + length, hi, mask=both)
-    tl.store(to + 2 * length, lo, mask=both)
-    tl.store(to + 3 * length, to_end, mask=both)
-    tl.store(to + 4 * length, slope, mask=both)
+    tl.store(to + 2 * length.to(tl.int64), lo, mask=both)
+    tl.store(to + 3 * length.to(tl.int64), to_end, mask=both)
+    tl.store(to + 4 * length.to(tl.int64), slope, mask=both)
 
 
 @triton.jit

@@ -1,0 +1,154 @@
+"""Memory and step time of the four policies of `ssmvid.memory`, against layers and length.
+
+python benchmarks/memory.py              # a small MultiScan on this machine: rows, docs/memory.png
+python benchmarks/memory.py --published  # the plan for the two sizes of Video-Ma2mba, computed; nothing of it is run
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import machine
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor, nn
+
+import ssmvid
+from ssmvid.memory import Cells, Costs, SavedBytes, measure_costs, plan, run
+from ssmvid.memory.budget import plan_from
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = dict(dim=64, num_classes=0, img_size=64, tubelet=(1, 8, 8), state_size=16, head_dim=32, registers=0)
+FRAME = 64  # tokens a frame
+LENGTHS, DEPTH = (1024, 2048, 4096, 8192), 8  # tokens; layers of the sweep over them
+DEPTHS, LENGTH = (4, 8, 16, 32), 2048
+TIMED, ROUNDS = (DEPTH, 4096), 3
+# Width, layers, tokens: arXiv:2411.19460, section 4.1 and table 3.
+PUBLISHED = {"370M": (1024, 48, 2**21), "2.7B": (2560, 64, 2**19)}
+BUDGET = 80e9
+SHOWN = ("off", "every_layer", "nested_sqrt", "multi_axis x2", "multi_axis")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    if args.published:
+        print("\n\n".join(published(args.device)))
+        return
+    torch.set_num_threads(1)
+    rows = list(measured(args.device))
+    machine.save([*rows, *timed(args.device)], ROOT / "benchmarks" / "results", args.device)
+    draw(rows, ROOT / "docs" / "memory.png")
+
+
+def measured(device: str) -> Iterator[dict[str, Any]]:
+    """A row a policy, length and depth; peak memory where the step is timed, too."""
+    for depth, tokens in dict.fromkeys([*((DEPTH, l) for l in LENGTHS), *((d, LENGTH) for d in DEPTHS)]):
+        model, clip = make(depth, tokens, device)
+        for name, cells, planned in cuts(model, clip):
+            with SavedBytes([clip, *model.parameters()]) as saved:
+                loss(model, clip, cells)
+            sizes = dict(saved_mib=saved.total / 2**20, planned_mib=planned / 2**20)
+            yield described(name, depth, tokens, cells) | sizes
+            print(name, depth, tokens, cells, sizes, flush=True)
+
+
+def timed(device: str) -> Iterator[dict[str, Any]]:
+    """A row a policy: seconds of a step, the least of some rounds. On the CPU they are those of its own thread."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    model, clip = make(*TIMED, device)
+    cut = list(cuts(model, clip))
+    seconds: dict[str, list[float]] = {name: [] for name, *_ in cut}
+    for _ in range(ROUNDS):
+        for name, cells, _ in cut:
+            machine.synchronize(device)
+            start = clock()
+            train(model, clip, cells)
+            machine.synchronize(device)
+            seconds[name].append(clock() - start)
+    for name, cells, _ in cut:
+        times = dict(step_s=min(seconds[name]), times_off=min(seconds[name]) / min(seconds["off"]), threads=1)
+        peak = machine.peak_mib(partial(train, model, clip, cells), device)
+        yield described(name, *TIMED, cells) | times | dict(peak_mib=peak)
+        print(name, TIMED, cells, times, peak, flush=True)
+
+
+def described(name: str, depth: int, tokens: int, cells: Cells) -> dict[str, Any]:
+    cut = dataclasses.asdict(cells)
+    return dict(op="memory", policy=name, layers=depth, l=tokens, d=SMALL["dim"], cut=cut, dtype="float32")
+
+
+def make(depth: int, tokens: int, device: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    options = SMALL | dict(depth=depth, hybrid="MMMW", causal_frames=1, window=2)
+    model = ssmvid.create_model("multiscan_tiny", **options).to(device)
+    return model, torch.randn(1, 3, tokens // FRAME, 64, 64, device=device)
+
+
+def cuts(model: nn.Module, clip: Tensor) -> Iterator[tuple[str, Cells, float]]:
+    """The cut of each policy and what it is planned to keep; of multi_axis the least, and for twice as many bytes."""
+    size = (1, *clip.shape[2:])
+    least = plan(model, size)
+    yield from ((row.policy, row.cells, row.total) for row in least.rows if row.cells)
+    twice = plan(model, size, budget=2 * least["multi_axis"].total)["multi_axis"]
+    yield "multi_axis x2", twice.cells or Cells(None), twice.total
+
+
+def loss(model: nn.Module, clip: Tensor, cells: Cells) -> Tensor:
+    return run(model, clip, lambda x, at: x.square().sum(), cells=cells)
+
+
+def train(model: nn.Module, clip: Tensor, cells: Cells) -> None:
+    loss(model, clip, cells).backward()
+
+
+def published(device: str) -> Iterator[str]:
+    """A stack of Mamba-2 of each size in bf16, tokens of 576 a segment; costs are those of two of its layers."""
+    for name, (dim, depth, tokens) in PUBLISHED.items():
+        frames = -(-tokens // 576)
+        model = ssmvid.create_model(
+            "multiscan_tiny", dim=dim, depth=2, hybrid="M", orders=["thw"], schedule="same", causal_frames=1,
+            registers=0, num_classes=0, img_size=384, state_size=128, head_dim=64,
+        ).to(device, torch.bfloat16)  # fmt: skip
+        whole, chunked = (
+            deeper(measure_costs(model, (1, frames, 384, 384), streaming=streaming), depth)
+            for streaming in (False, True)
+        )
+        yield f"{name}, {tokens:,} tokens, least:\n{plan_from(whole, chunked)}"
+        weights = sum(parameter.numel() for parameter in model.layers.parameters()) * depth / 2
+        room = (
+            BUDGET - 16 * weights
+        )  # mixed precision with AdamW: bf16 weights and gradients, fp32 copy and two moments
+        yield f"{name}, within {room / 1e9:.1f} GB: 80 less weights, gradients and AdamW's state\n" + str(
+            plan_from(whole, chunked, budget=room)
+        )
+
+
+def deeper(costs: Costs, depth: int) -> Costs:
+    """The costs of so many layers like the last one."""
+    state = costs.state * depth / costs.layers
+    return dataclasses.replace(costs, state=state, inside=costs.inside[-1:] * depth, fixed=costs.fixed[-1:] * depth)
+
+
+def draw(rows: list[dict[str, Any]], file: Path) -> None:
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
+    for name in SHOWN:
+        for axes, key, fixed in ((left, "l", ("layers", DEPTH)), (right, "layers", ("l", LENGTH))):
+            line = [(row[key], row["saved_mib"]) for row in rows if row["policy"] == name and row[fixed[0]] == fixed[1]]
+            axes.plot(*zip(*sorted(line)), marker="o", label=name)
+    left.set(xlabel=f"tokens, {DEPTH} layers", ylabel="MiB kept for the backward", xscale="log", yscale="log")
+    right.set(xlabel=f"layers, {LENGTH} tokens", xscale="log")
+    left.legend(fontsize=8)
+    figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
