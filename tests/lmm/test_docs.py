@@ -11,7 +11,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "lmm.md").read_text()
 def test_the_example_runs():
     names: dict = {}
     exec(re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1], names)
-    assert names["tokens"].shape == (1, names["encoder"].num_tokens(16, 224, 224), 896)
+    assert names["tokens"].shape == (1, names["encoder"].num_tokens(16, 112, 112), 896)
 
 
 def test_every_connector_is_in_the_table():
