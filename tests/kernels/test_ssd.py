@@ -167,3 +167,9 @@ def test_wrong_arguments_are_named():
     tensors, options = arguments(SSD, TINY, device=device_of("triton"))
     with pytest.raises(ValueError, match=r"chunk must be at most 256 on backend 'triton', got 300"):
         ssd_scan(**tensors, **options | {"chunk": 300}, backend="triton")
+
+
+def test_on_the_meta_device_it_gives_shapes():
+    x, gate = torch.empty(2, 5, 4, 8, device="meta"), torch.empty(2, 5, 1, 3, device="meta")
+    y, h = ssd_scan(x, x[..., 0], x[0, 0, :, 0], gate, gate)
+    assert (y.device.type, y.shape, h.shape) == ("meta", (2, 5, 4, 8), (2, 4, 8, 3))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from ..s6 import Merge, Scan
 from ..walk import Walk
 from .cpu_scan import ssd_scan_cpu
 from .mamba_ssm_scan import limits, ssd_scan_mamba_ssm
+from .op import without_autocast
 from .reference import ssd_scan_reference
 from .torch_scan import ssd_scan_torch
 from .triton_scan import ssd_scan_triton
@@ -92,7 +92,7 @@ def ssd_scan(
     k = lambda tensor, axis: tensor.unsqueeze(axis) if lone and tensor is not None else tensor
     if D is not None and D.dim() == A.dim():
         D = D.unsqueeze(-1).expand(*D.shape, x.shape[-1])
-    with torch.autocast(x.device.type, enabled=False):  # or its matmuls would round to bf16
+    with without_autocast(x.device):
         y, h = scan(
             x.unsqueeze(1) if x.dim() == 4 else x,
             k(dt, 1),

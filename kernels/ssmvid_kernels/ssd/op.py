@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +14,13 @@ from ..graphs import refusing_to_compile
 from ..transforms import refuse_second_derivative
 
 Shape = torch.Size
+
 CHUNK_AFTER_B = 8  # arguments, in both operators
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A context whose matmuls are not rounded to bf16; the meta device, which rounds nothing, knows no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 class Forward(Protocol):
@@ -167,7 +174,7 @@ def define(
         states: Tensor,
     ) -> list[Tensor]:
         inputs = (x, dt, A, B, C, D, dt_bias, h0)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             grads = backward(dy, dh, *inputs, paths, cu_seqlens, dt_softplus, dt_limit, chunk, states)
         return [
             grad.to(tensor.dtype).contiguous() if grad is not None and tensor is not None else x.new_empty(0)
