@@ -181,3 +181,11 @@ def test_the_perceiver_tells_time_from_space():
     mirrored, reversed_ = (connector(maps.flip(axis).flatten(1, 3), GRID).tokens for axis in (3, 1))
     torch.testing.assert_close(soft, mirrored, atol=1e-4, rtol=1e-4)
     assert (soft - reversed_).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["vss", "vss_cross"])
+@torch.no_grad()
+def test_vss_of_a_clip_backwards_is_vss_backwards(name):
+    connector, tokens = lively(make(name)), tokens_for(GRID)
+    backwards = connector(tokens.flip(1), GRID).tokens.flip(1)
+    torch.testing.assert_close(backwards, connector(tokens, GRID).tokens, atol=1e-5, rtol=1e-5)
