@@ -19,7 +19,7 @@ _DECODED = 64  # frames cut to size at a time
 
 
 class Haystack(Protocol):
-    """`haystack(rng, frames)`: so many frames, float32 (T, c, H, W) in [0, 1], c = 3, that depend on `rng` alone."""
+    """`haystack(rng, frames)`: so many frames, float32 (c, T, H, W) in [0, 1], c = 3, that depend on `rng` alone."""
 
     def __call__(self, rng: np.random.Generator, frames: int) -> NDArray[np.float32]: ...
 
@@ -37,20 +37,21 @@ class MovingShapes:
     def __call__(self, rng: np.random.Generator, frames: int) -> NDArray[np.float32]:
         scenes = -(-frames // SCENE)
         scene, moment = np.divmod(np.arange(frames), SCENE)
-        grounds = rng.uniform(0.1, 0.6, (scenes, 3, 1, 1)).astype(np.float32)
-        clip = np.broadcast_to(grounds[scene], (frames, 3, self.size, self.size)).copy()
-        pixels = np.arange(self.size)
+        uniform = lambda low, high, *shape: rng.uniform(low, high, shape).astype(np.float32)
+        clip = _NOISE * rng.standard_normal((3, frames, self.size, self.size), dtype=np.float32)
+        clip += uniform(0.1, 0.6, 3, scenes)[:, scene, None, None]
+        pixels = np.arange(self.size, dtype=np.float32)
         for _ in range(_SHAPES):
-            starts, velocity = rng.uniform(0, self.size, (scenes, 2)), rng.uniform(-2, 2, (scenes, 2))
-            radius = self.size * rng.uniform(0.1, 0.25, scenes)[scene, None, None]
-            colour = rng.uniform(0.2, 0.9, (scenes, 3, 1, 1)).astype(np.float32)[scene]
-            disc = rng.random(scenes)[scene, None, None] < 0.5
-            centre = (starts[scene] + velocity[scene] * moment[:, None]) % self.size  # (T, 2)
-            down, right = np.abs(pixels[:, None] - centre[:, :1, None]), np.abs(pixels - centre[:, 1:, None])
-            inside = np.where(disc, np.hypot(down, right), np.maximum(down, right)) < radius  # (T, H, W)
-            clip = np.where(inside[:, None], colour, clip)
-        clip += _NOISE * rng.standard_normal(clip.shape, dtype=np.float32)
-        return np.clip(clip, 0, 1)
+            starts, velocity = uniform(0, self.size, 2, scenes), uniform(-2, 2, 2, scenes)
+            radius = self.size * uniform(0.1, 0.25, scenes)[scene, None, None]
+            colour, disc = uniform(-0.4, 0.4, 3, scenes)[:, scene, None, None], rng.random(scenes)[scene] < 0.5
+            centres = (starts[:, scene] + velocity[:, scene] * moment.astype(np.float32)) % self.size  # (2, T)
+            down, right = np.abs(pixels - centres[..., None])  # (T, H), (T, W)
+            down, right = down[:, :, None], right[:, None]
+            square = (down < radius) & (right < radius)
+            inside = np.where(disc[:, None, None], down**2 + right**2 < radius**2, square)  # (T, H, W)
+            clip += colour * inside
+        return np.clip(clip, 0, 1, out=clip)
 
 
 class VideoHaystack:
@@ -79,8 +80,8 @@ class VideoHaystack:
                 waiting = []
         if waiting:
             small.append(transform(torch.stack(waiting)))
-        self.frames = torch.cat(small, dim=1).transpose(0, 1).contiguous().numpy()  # (n, c, H, W)
+        self.frames = torch.cat(small, dim=1).numpy()  # (c, n, H, W)
 
     def __call__(self, rng: np.random.Generator, frames: int) -> NDArray[np.float32]:
-        start = rng.integers(len(self.frames))
-        return self.frames[(start + np.arange(frames)) % len(self.frames)]
+        length = self.frames.shape[1]
+        return self.frames[:, (rng.integers(length) + np.arange(frames)) % length]

@@ -140,10 +140,9 @@ class Needles:
 
         clip = self.haystack(rng, self.frames)
         for place, digit, border in zip(self.places(rng, needles, total), digits, borders):
-            clip[place] = self.needle(rng, digit, border)
-        frames = torch.from_numpy((clip - MEAN) / STD).transpose(0, 1).contiguous()
+            clip[:, place] = self.needle(rng, digit, border)
         question = (VOCABULARY.index(self.variant.asks), VOCABULARY.index(colours[0]))
-        return Clip(frames, answer, f"{self.split}/{epoch}/{index}", question)
+        return Clip(torch.from_numpy((clip - MEAN) / STD), answer, f"{self.split}/{epoch}/{index}", question)
 
     def places(self, rng: np.random.Generator, needles: int, total: int) -> NDArray[np.int64]:
         """The frames of `total` digits, (total,): the asked needles first, rising, the rest in any order."""
