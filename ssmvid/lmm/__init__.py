@@ -1,8 +1,9 @@
-"""From visual tokens to what a language model reads: reducers, connectors, and an encoder of both. Knows no data."""
+"""From visual tokens to what a language model reads, and one that reads them. Knows no data."""
 
 from ssmvid.lmm.bimba import Bimba
 from ssmvid.lmm.decimate import Decimate
 from ssmvid.lmm.encoder import EncoderState, VisualTokenEncoder, VisualTokens
+from ssmvid.lmm.language_model import LanguageModel
 from ssmvid.lmm.mambamia import MambaMia
 from ssmvid.lmm.mlp import MLPConnector
 from ssmvid.lmm.perceiver import Perceiver
@@ -19,6 +20,7 @@ __all__ = [
     "Connector",
     "Decimate",
     "EncoderState",
+    "LanguageModel",
     "MLPConnector",
     "MambaMia",
     "Merge",
