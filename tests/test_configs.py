@@ -28,7 +28,7 @@ def shrunk(choice):
     if choice.startswith("hybrid="):
         return ["model=multiscan_micro"]  # the number of layers is what it decides
     heads = (
-        ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith(("model=multiscan", "experiment=long")) else []
+        ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith(("model=multiscan", "experiment=")) else []
     )
     return ["++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"), *heads]
 

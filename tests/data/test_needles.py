@@ -37,7 +37,7 @@ def test_the_oracle_is_always_right(variant, video):
 def test_a_question_alone_tells_nothing(variant):
     """The blind answerer that knows how often each answer goes with each question is at chance."""
     needles, seen = make(variant, num_clips=4000, size=12), Counter()
-    needles.haystack = lambda rng, frames: np.zeros((frames, 3, 12, 12), np.float32)
+    needles.haystack = lambda rng, frames: np.zeros((3, frames, 12, 12), np.float32)
     for index in range(len(needles)):
         clip = needles[0, index]
         seen[clip.question, clip.label] += 1
@@ -49,10 +49,7 @@ def test_a_question_alone_tells_nothing(variant):
 
 
 def test_without_its_needles_a_clip_is_haystack(monkeypatch):
-    """What surrounds the needle is drawn before the answer is looked at."""
-    clips = [make(num_clips=200)[0, index].frames for index in (3, 13)]  # the answers are the same
-    assert not torch.equal(*clips)
-    monkeypatch.setattr(Needles, "needle", lambda self, rng, digit, border: self.haystack(rng, 1)[0])
+    monkeypatch.setattr(Needles, "needle", lambda self, rng, digit, border: self.haystack(rng, 1)[:, 0])
     needles = make("several")
     for index in range(10):
         clip = needles[0, index]

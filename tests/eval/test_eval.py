@@ -10,6 +10,7 @@ from ssmvid.eval import build_data, evaluate, restore
 
 MODEL = {"name": "videomamba_tiny", "dim": 16, "depth": 1, "num_frames": 4, "img_size": 16, "tubelet": [1, 8, 8]}
 DATA = {"_target_": "ssmvid.data.MovingDigits", "split": "val", "frames": 4, "size": 16, "num_clips": 20}
+TASK = {"_target_": "ssmvid.tasks.Classify", "label_smoothing": 0.1, "memory": None}
 NAMES = ["stride_01", "stride_03"]
 HOW = {"batch_size": 8, "workers": 0, "device": "cpu", "precision": "fp32"}
 
@@ -21,7 +22,7 @@ def write(root, step, *, files=("model",), best=None, model=MODEL, names=NAMES):
     documents = {
         "state": {"progress": progress},
         "class_names": names,
-        "config": {"model": model, "data": {"val": DATA}},
+        "config": {"model": model, "task": TASK, "data": {"val": DATA}},
     }
     return checkpoint.write(root, step, {name: net.state_dict() for name in files}, documents)
 
@@ -48,10 +49,10 @@ def test_the_moving_average_is_what_was_validated_and_what_is_taken(run):
 def test_the_row_holds_the_numbers_of_the_table(run, tmp_path, capsys):
     trained = restore(run)
     dataset = build_data(DATA)
-    row = evaluate(trained, dataset, **HOW, out=tmp_path / "eval.jsonl")
+    row = evaluate(trained, DATA, **HOW, out=tmp_path / "eval.jsonl")
     clips = [dataset[0, i] for i in range(20)]
     with torch.no_grad():
-        answers = trained.model(torch.stack([clip.frames for clip in clips])).argmax(-1)
+        answers = trained.task.model(torch.stack([clip.frames for clip in clips])).argmax(-1)
     right = sum(int(answer) == clip.label for answer, clip in zip(answers, clips, strict=True))
     assert row["top1"] == right / 20
     assert (row["n_ok"], row["n_failed"], row["step"]) == (20, 0, 20)
@@ -80,7 +81,7 @@ def test_other_classes_are_refused(tmp_path, names, message):
     trained = restore(write(tmp_path, 1, names=names[:2]))
     object.__setattr__(trained, "class_names", tuple(names))
     with pytest.raises(CheckpointError, match=message):
-        evaluate(trained, build_data(DATA), **HOW, out=tmp_path / "eval.jsonl")
+        evaluate(trained, DATA, **HOW, out=tmp_path / "eval.jsonl")
     assert not (tmp_path / "eval.jsonl").exists()
 
 
@@ -104,7 +105,7 @@ def test_a_checkpoint_cannot_name_anything_but_a_data_set(target, tmp_path):
     gadget = {"_target_": target, "_args_": [str(victim)], "path": str(victim), "root": str(victim)}
     with pytest.raises(CheckpointError, match=r"may only name one of ssmvid\.data\.MovingDigits"):
         build_data(gadget)
-    with pytest.raises(TypeError):  # to a data set it is a mapping like any other
+    with pytest.raises(CheckpointError, match=r"may only name one of ssmvid\.data\.MovingDigits"):
         build_data(DATA | {"frames": gadget})
     assert victim.exists()
 
