@@ -27,9 +27,7 @@ def shrunk(choice):
     """Overrides that make a choice's model small."""
     if choice.startswith("hybrid="):
         return ["model=multiscan_micro"]  # the number of layers is what it decides
-    heads = (
-        ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith(("model=multiscan", "experiment=")) else []
-    )
+    heads = ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith(("model=multiscan", "experiment=")) else []
     return ["++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"), *heads]
 
 

@@ -115,9 +115,7 @@ class Needles:
         self.split, self.frames, self.size, self.num_clips = split, frames, size, num_clips
         self.seed, self.depth = seed, depth
         self.clip_shape = (3, frames, size, size)
-        self.haystack: Haystack = (
-            MovingShapes(size=size) if video is None else VideoHaystack(video, fps=fps, size=size)
-        )
+        self.haystack: Haystack = MovingShapes(size=size) if video is None else VideoHaystack(video, fps=fps, size=size)
 
     def __len__(self) -> int:
         return self.num_clips

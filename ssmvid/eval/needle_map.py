@@ -43,7 +43,7 @@ def needle_map(
         workers: loader processes a rank.
         device: "auto" or "cpu".
         precision: "fp32", "bf16" or "fp16".
-        out: a JSON Lines file; the map is its namesake with the ending .png.
+        out: a JSON Lines file; the map is vniah.png beside it.
 
     Returns: `top1`, the accuracy over all cells.
 
@@ -72,7 +72,7 @@ def needle_map(
                 with out.open("a") as file:
                     file.write(json.dumps(row) + "\n")
     if accelerator.is_main_process:
-        draw_map(top1, frames, depths, out.with_suffix(".png"))
+        draw_map(top1, frames, depths, out.with_name("vniah.png"))
         print(table(top1, frames, depths))
     return {"top1": float(top1.mean())}
 

@@ -32,9 +32,7 @@ class Needle(nn.Module):
     ) -> None:
         super().__init__()
         model.reset_classifier(0)
-        self.model = VideoLanguageModel(
-            VisualTokenEncoder(model, connector, clip_frames=clip_frames), language_model
-        )
+        self.model = VideoLanguageModel(VisualTokenEncoder(model, connector, clip_frames=clip_frames), language_model)
         self.blind = blind
 
     def forward(self, frames: Tensor, labels: Tensor, questions: Tensor) -> dict[str, Tensor]:

@@ -112,14 +112,18 @@ def test_a_batch_has_its_questions():
 
 
 def test_an_empty_batch_has_the_shape_of_its_questions():
-    ranks = [make_loader(make(num_clips=1), batch_size=4, epoch=0, rank=r, world_size=2, shuffle=False, seed=0) for r in (0, 1)]  # fmt: skip
+    settings = {"batch_size": 4, "epoch": 0, "shuffle": False, "seed": 0, "world_size": 2}
+    ranks = [make_loader(make(num_clips=1), rank=rank, **settings) for rank in (0, 1)]
     assert [next(iter(loader)).questions.shape for loader in ranks] == [(1, 2), (0, 2)]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"variant": "two"}, {"split": "test"}, {"frames": 0}, {"size": 11}, {"num_clips": 0}, {"depth": 1.5}, {"depth": -0.1}],
-)  # fmt: skip
+    [
+        *({"variant": "two"}, {"split": "test"}, {"frames": 0}, {"size": 11}, {"num_clips": 0}),
+        *({"depth": 1.5}, {"depth": -0.1}),
+    ],
+)
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match="got"):
         make(**wrong)
