@@ -152,6 +152,13 @@ def test_features_only(name):
     assert len(model.model.layers) == 2
 
 
+@pytest.mark.parametrize(("name", "reductions"), [("vim_tiny", [16] * 3), ("vmamba_tiny_s1l8", [4, 8, 16, 32])])
+def test_features_only_gives_three_layers_or_every_stage_unless_told(name, reductions):
+    with torch.device("meta"):
+        model = create_model(name, features_only=True, feature_cls="getter")
+    assert model.feature_info.reduction() == reductions
+
+
 @FAMILIES
 def test_a_misspelt_option_is_refused(name):
     with pytest.raises(TypeError, match="unknown option 'img_sizes': did you mean img_size"):
