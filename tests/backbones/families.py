@@ -10,6 +10,8 @@ _MULTISCAN = {**_PLAIN, "num_frames": 3, "hybrid": "MW", "head_dim": 8, "registe
 TINY: dict[str, dict] = {
     "videomamba_tiny": {**_PLAIN, "num_frames": 2},
     "vim_tiny": _PLAIN,
+    "videomamba_small": {**_PLAIN, "num_frames": 2, "merge": "concat"},
+    "vim_small": {**_PLAIN, "merge": "gated"},
     "vim_tiny_stride8": {**_PLAIN, "stride": (1, 4, 4)},
     "mambareg_tiny": {**_PLAIN, "registers": 3},
     "mambareg_small": {**_PLAIN, "registers": 3},
@@ -22,6 +24,7 @@ TINY: dict[str, dict] = {
     "plain_mamba_l2": {**_PLAIN, "num_frames": 2},
     "vmamba_tiny_s1l8": _STAGES,
     "vmamba_tiny_s2l5": {**_STAGES, "num_frames": 2},
+    "vmamba_small_s1l20": {**_STAGES, "merge": "concat"},
     "vanilla_vmamba_tiny": {**_STAGES, "state_size": 4},
     "mambavision_tiny": {**_HYBRID, "num_frames": 2},
     "mambavision_base": _HYBRID,
