@@ -85,6 +85,14 @@ def peak_mib(run: Callable[[], object], device: str) -> float | None:
     return (_status_kib(status, "VmHWM") - before) / 1024
 
 
+def free_bytes(device: str) -> float:
+    """What a run may still take; on the CPU as the system reckons, infinite where it does not say."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    memory = Path("/proc/meminfo")
+    return 1024.0 * _status_kib(memory, "MemAvailable") if memory.exists() else float("inf")
+
+
 def _status_kib(status: Path, name: str) -> int:
     return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
 
@@ -108,7 +116,16 @@ def save(rows: Iterator[dict[str, Any]] | list[dict[str, Any]], folder: Path, de
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() else "-" for c in where["device"].lower())
     for row in rows:
-        with open(folder / f"{name}.jsonl", "a") as file:
+        with open(_results(folder, device), "a") as file:
             file.write(json.dumps(row | where) + "\n")
+
+
+def rows(folder: Path, device: str) -> list[dict[str, Any]]:
+    """All rows of this device, in the order they were saved."""
+    return [json.loads(line) for line in _results(folder, device).read_text().splitlines()]
+
+
+def _results(folder: Path, device: str) -> Path:
+    name = "".join(c if c.isalnum() else "-" for c in device_name(device).lower())
+    return folder / f"{name}.jsonl"
