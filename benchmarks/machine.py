@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import json
 import platform
@@ -16,6 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
+
+from ssmvid.engine.peak import PeakMemory
 
 MIB = 2**20
 
@@ -75,14 +76,9 @@ def peak_mib(run: Callable[[], object], device: str) -> float | None:
         before = torch.cuda.memory_allocated()
         run()
         return (torch.cuda.max_memory_allocated() - before) / MIB
-    status, marks = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not marks.exists():
-        return None
-    ctypes.CDLL(None).malloc_trim(0)  # or freed memory, still resident, would hide what the call takes
-    marks.write_text("5")  # the high-water mark falls to what is resident now
-    before = _status_kib(status, "VmRSS")
+    peak = PeakMemory(torch.device(device))
     run()
-    return (_status_kib(status, "VmHWM") - before) / 1024
+    return peak.mib()
 
 
 def free_bytes(device: str) -> float:
@@ -90,11 +86,8 @@ def free_bytes(device: str) -> float:
     if device == "cuda":
         return torch.cuda.mem_get_info()[0]
     memory = Path("/proc/meminfo")
-    return 1024.0 * _status_kib(memory, "MemAvailable") if memory.exists() else float("inf")
-
-
-def _status_kib(status: Path, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
+    lines = memory.read_text().splitlines() if memory.exists() else []
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), float("inf"))
 
 
 def device_name(device: str) -> str:

@@ -22,11 +22,12 @@ from ssmvid.engine import checkpoint, resume
 from ssmvid.engine.devices import make_accelerator, seed_everything
 from ssmvid.engine.log import FileLog, Tracker, read_rows
 from ssmvid.engine.optim import Optim, Schedule
+from ssmvid.engine.peak import PeakMemory
 from ssmvid.engine.score import Score
 from ssmvid.engine.signals import StopFlag
 from ssmvid.engine.state import Progress, State
 from ssmvid.engine.step import NonFiniteLoss, Outcome, take_step
-from ssmvid.engine.summary import draw_curves, environment, write_summary
+from ssmvid.engine.summary import draw_curves, environment, speed_and_memory, write_summary
 from ssmvid.engine.validate import validate
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Run:
         self.steps_per_epoch = math.ceil(batches / trainer.accumulate)
         self.steps = self.steps_per_epoch * trainer.epochs
         self.schedule = schedule.build(optimizer.optimizer, self.steps)
-        self._clock, self._clips = time.monotonic(), 0
+        self._clock, self._clips, self._tokens = time.monotonic(), 0, 0
+        self._peak = PeakMemory(self.accelerator.device)
 
     @property
     def progress(self) -> Progress:
@@ -185,6 +187,7 @@ class Run:
         self.progress.step += 1
         self.progress.n_failed += outcome.n_failed
         self._clips += outcome.n_ok
+        self._tokens += outcome.tokens
         return outcome
 
     def _refuse(self, batches: Sequence[Batch]) -> NoReturn:
@@ -207,7 +210,12 @@ class Run:
         self.score.reset()
         extra["lr"] = max(group["lr"] for group in self.state.optimizer.param_groups)
         extra["grad_norm"] = outcome.grad_norm
-        extra["clips_per_s"], self._clips = self._clips / self._tick(), 0
+        seconds, extra["peak_mib"] = self._tick(), self._peak.mib()
+        extra["clips_per_s"], self._clips = self._clips / seconds, 0
+        if self._tokens:
+            extra["tokens_per_s"], self._tokens = self._tokens / seconds, 0
+        if outcome.memory is not None:
+            extra["memory"] = outcome.memory
         self._write("train", numbers | extra)
         bar.set_postfix({"loss": numbers["loss"], "top1": numbers["top1"], "clips/s": round(extra["clips_per_s"], 1)})
 
@@ -271,6 +279,7 @@ class Run:
             "best/step": progress.best_step,
             "train/n_failed": progress.n_failed,
             "minutes": progress.minutes,
+            **speed_and_memory(read_rows(self.files.jsonl)),
             "steps": progress.step,
             "epochs": self.trainer.epochs,
             "params": self.params,

@@ -26,7 +26,8 @@ class Outcome:
     """What one step saw, over all ranks.
 
     `n_ok` and `n_failed` count its clips; `finite` is False where loss or gradient was not, on any rank, and the
-    optimizer then took no step; `stop` whether any rank was asked to.
+    optimizer then took no step; `stop` whether any rank was asked to. `tokens` and `memory` are what the task told of
+    them: how many its model made of the clips, and what its backward kept.
     """
 
     n_ok: int
@@ -34,6 +35,8 @@ class Outcome:
     grad_norm: float
     finite: bool
     stop: bool
+    tokens: int
+    memory: str | None
 
 
 def take_step(
@@ -60,20 +63,21 @@ def take_step(
     failed = sum(len(batch.failed) for batch in batches)
     n_ok, n_failed = map(int, _sum(accelerator, sum(len(batch.ids) for batch in batches), failed))
     score.fail(failed)
-    finite, norm = True, 0.0
+    finite, norm, tokens, memory = True, 0.0, 0, None
     if n_ok:
-        finite = _backward(accelerator, state, batches, score, n_ok)
+        finite, tokens, memory = _backward(accelerator, state, batches, score, n_ok)
         largest = clip_grad if clip_grad is not None else math.inf
         norm = accelerator.clip_grad_norm_(state.task.parameters(), largest).item()
         # An infinite gradient under a loss scaler is its usual business: it skips the step and lowers the scale.
         finite = finite and (state.scaler is not None or math.isfinite(norm))
-    bad, stops = _sum(accelerator, not finite, stop)  # all ranks decide alike, or some would wait for ever
+    bad, stops, tokens = map(int, _sum(accelerator, not finite, stop, tokens))
+    # All ranks decide alike, or some would wait for ever.
     if n_ok and not bad:
         optimizer.step()
         if state.ema is not None:
             state.ema.update(accelerator.unwrap_model(state.task), step=state.progress.step)
     optimizer.zero_grad()
-    return Outcome(n_ok, n_failed, norm, not bad, bool(stops))
+    return Outcome(n_ok, n_failed, norm, not bad, bool(stops), tokens, memory)
 
 
 def or_stand_in(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -87,9 +91,14 @@ def or_stand_in(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
     return frames.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
-def _backward(accelerator: Accelerator, state: State, batches: Sequence[Batch], score: Score, n_ok: int) -> bool:
-    """Accumulate the gradient of the mean loss over all clips of the step; whether each loss here was finite."""
-    finite = True
+def _backward(
+    accelerator: Accelerator, state: State, batches: Sequence[Batch], score: Score, n_ok: int
+) -> tuple[bool, int, str | None]:
+    """Accumulate the gradient of the mean loss over all clips of the step.
+
+    Returns: whether each loss here was finite; tokens and memory as in `Outcome`, of this rank.
+    """
+    finite, tokens, memory = True, 0, None
     state.task.train()
     for i, batch in enumerate(batches):
         last = i == len(batches) - 1
@@ -102,7 +111,8 @@ def _backward(accelerator: Accelerator, state: State, batches: Sequence[Batch], 
         finite = finite and bool(torch.isfinite(output["loss"]))
         if batch.ids:
             score.count(output["logits"].detach(), labels, output["loss"])
-    return finite
+            tokens, memory = tokens + output.get("tokens", 0), output.get("memory")
+    return finite, tokens, memory
 
 
 def _sum(accelerator: Accelerator, *values: float) -> list[float]:
