@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -198,10 +197,9 @@ def report(rows: list[dict[str, Any]], file: Path) -> None:
             axes.plot([row["l"] for row in run], [row[key] for row in run], marker="o", label=name)
         shown = [cell(own[l]) if l in own else "" for l in lengths]
         print(f"| `{name}` | {' | '.join(shown)} | {slope(run, 'peak_mib'):.2f} | {slope(run, 'step_s'):.2f} |")
-    left.set(
-        xlabel=f"tokens, {LONG_DEPTH} layers", ylabel="MiB that a step adds at its peak", xscale="log", yscale="log"
-    )
-    right.set(xlabel=f"tokens, {LONG_DEPTH} layers", ylabel="CPU seconds of a step", xscale="log", yscale="log")
+    both = dict(xlabel=f"tokens, {LONG_DEPTH} layers", xscale="log", yscale="log")
+    left.set(ylabel="MiB that a step adds at its peak", **both)
+    right.set(ylabel="CPU seconds of a step", **both)
     left.legend(fontsize=8)
     figure.savefig(file, dpi=120)
 

@@ -150,10 +150,11 @@ class Run:
     def _micro_batches(self) -> Iterator[list[Batch]]:
         """The micro-batches of each step that is left, the first of them where the last checkpoint stopped."""
         while self.progress.step < self.steps:
-            done = self._within_epoch
+            step, done = self.progress.step, self._within_epoch
+            frames, change = self.trainer.frames_at(step)
             loader = iter(
                 make_loader(
-                    self.train_set,
+                    self.train_set if frames is None else self.train_set.at_length(frames),
                     batch_size=self.batch_size,
                     epoch=self.epoch,
                     start_step=done * self.trainer.accumulate,
@@ -164,7 +165,7 @@ class Run:
                     workers=self.trainer.workers,
                 )
             )
-            for _ in range(self.steps_per_epoch - done):
+            for _ in range(int(min(self.steps_per_epoch - done, change - step))):
                 yield list(itertools.islice(loader, self.trainer.accumulate))
 
     def _step(self, batches: Sequence[Batch], flag: StopFlag) -> Outcome:

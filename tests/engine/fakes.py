@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 8,
     "accumulate": 1,
+    "lengths": None,
     "precision": "fp32",
     "clip_grad": 1.0,
     "ema_decay": 0.9,
@@ -75,12 +76,12 @@ def digits(frames: int = 8, num_clips: int = 8) -> MovingDigits:
     return MovingDigits(split="train", frames=frames, size=16, num_clips=num_clips)
 
 
-def long_video(policy: str, hybrid: str = "MW", causal_frames: int | None = 1) -> Classify:
+def long_video(policy: str, hybrid: str = "MW", causal_frames: int | None = 1, classes: int = 4) -> Classify:
     """A MultiScan of two layers under a memory policy."""
     model = create_model(
         "multiscan_tiny", dim=16, depth=2, hybrid=hybrid, head_dim=4, state_size=4, registers=int(bool(causal_frames)),
         causal_frames=causal_frames, orders=["thw", "thw+rev"], schedule="same", img_size=16, tubelet=(1, 8, 8),
-        num_classes=4,
+        num_classes=classes,
     )  # fmt: skip
     return Classify(model, label_smoothing=0.1, memory=Memory(policy=policy))
 
