@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ssmvid.data import Batch, ClipDataset, make_loader, steps_per_epoch
 from ssmvid.engine import checkpoint, resume
-from ssmvid.engine.devices import make_accelerator, seed_everything
+from ssmvid.engine.devices import make_accelerator, make_ranks, seed_everything
 from ssmvid.engine.log import FileLog, Tracker, read_rows
 from ssmvid.engine.optim import Optim, Schedule
 from ssmvid.engine.peak import PeakMemory
@@ -56,6 +56,7 @@ class Run:
         self.accelerator = make_accelerator(
             device=trainer.device, precision=trainer.precision, sharding=trainer.sharding
         )
+        self.ranks = make_ranks(self.accelerator, trainer.context)
         self.writes = self.accelerator.is_main_process
         self.folder: Path = broadcast_object_list([folder])[0]
         self.checkpoints = self.folder / "checkpoints"
@@ -69,11 +70,12 @@ class Run:
         self.optimizer = optimizer
         self.score = Score().to(self.accelerator.device)
 
-        ranks = self.accelerator.num_processes
-        if trainer.batch_size % ranks:
-            raise ValueError(f"trainer.batch_size={trainer.batch_size} must be a multiple of the {ranks} ranks")
-        self.batch_size = trainer.batch_size // ranks
-        batches = steps_per_epoch(len(train_set), batch_size=self.batch_size, world_size=ranks, drop_last=True)
+        rows = self.ranks.rows
+        if trainer.batch_size % rows:
+            apart = "ranks" if self.ranks.group is None else f"rows of {trainer.context} ranks"
+            raise ValueError(f"trainer.batch_size={trainer.batch_size} must be a multiple of the {rows} {apart}")
+        self.batch_size = trainer.batch_size // rows
+        batches = steps_per_epoch(len(train_set), batch_size=self.batch_size, world_size=rows, drop_last=True)
         if not batches:
             raise ValueError(
                 f"{len(train_set)} training clips do not fill one batch: lower trainer.batch_size={trainer.batch_size}"
@@ -158,8 +160,8 @@ class Run:
                     batch_size=self.batch_size,
                     epoch=self.epoch,
                     start_step=done * self.trainer.accumulate,
-                    rank=self.accelerator.process_index,
-                    world_size=self.accelerator.num_processes,
+                    rank=self.ranks.row,
+                    world_size=self.ranks.rows,
                     shuffle=True,
                     seed=self.trainer.seed,
                     workers=self.trainer.workers,
@@ -172,10 +174,11 @@ class Run:
         for batch in batches:
             for error in batch.failed:
                 _log.warning("failed video: %s", error)
-        seed_everything(self.trainer.seed, self.progress.step, self.accelerator.process_index)
+        seed_everything(self.trainer.seed, self.progress.step, self.ranks.row)  # one draw for all that share a clip
         self.schedule.step_update(self.progress.step)
         outcome = take_step(
             self.accelerator,
+            self.ranks,
             self.state,
             self.optimizer,
             batches,
@@ -224,6 +227,7 @@ class Run:
         ema = self.state.ema
         numbers = validate(
             self.accelerator,
+            self.ranks,
             ema.module if ema is not None else self.accelerator.unwrap_model(self.state.task),
             self.val_set,
             batch_size=self.batch_size,

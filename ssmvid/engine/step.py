@@ -13,6 +13,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor
 
 from ssmvid.data import Batch
+from ssmvid.engine.devices import Ranks
 from ssmvid.engine.score import Score
 from ssmvid.engine.state import State
 
@@ -41,6 +42,7 @@ class Outcome:
 
 def take_step(
     accelerator: Accelerator,
+    ranks: Ranks,
     state: State,
     optimizer: AcceleratedOptimizer,
     batches: Sequence[Batch],
@@ -53,19 +55,21 @@ def take_step(
 
     Args:
         accelerator: this process's.
+        ranks: this process among the others.
         state: what to train.
         optimizer: the state's, as accelerate wrapped it: it knows of the loss scaler.
-        batches: this rank's micro-batches, as many on each rank.
+        batches: this row's micro-batches, as many in each row.
         score: takes the training numbers.
         clip_grad: largest norm of the gradient; None for no limit.
         stop: whether this rank was asked to stop.
     """
-    failed = sum(len(batch.failed) for batch in batches)
-    n_ok, n_failed = map(int, _sum(accelerator, sum(len(batch.ids) for batch in batches), failed))
+    ok = sum(len(batch.ids) for batch in batches) * ranks.speaks
+    failed = sum(len(batch.failed) for batch in batches) * ranks.speaks
+    n_ok, n_failed = map(int, _sum(accelerator, ok, failed))
     score.fail(failed)
     finite, norm, tokens, memory = True, 0.0, 0, None
     if n_ok:
-        finite, tokens, memory = _backward(accelerator, state, batches, score, n_ok)
+        finite, tokens, memory = _backward(accelerator, ranks, state, batches, score, n_ok)
         largest = clip_grad if clip_grad is not None else math.inf
         norm = accelerator.clip_grad_norm_(state.task.parameters(), largest).item()
         # An infinite gradient under a loss scaler is its usual business: it skips the step and lowers the scale.
@@ -92,7 +96,7 @@ def or_stand_in(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _backward(
-    accelerator: Accelerator, state: State, batches: Sequence[Batch], score: Score, n_ok: int
+    accelerator: Accelerator, ranks: Ranks, state: State, batches: Sequence[Batch], score: Score, n_ok: int
 ) -> tuple[bool, int, str | None]:
     """Accumulate the gradient of the mean loss over all clips of the step.
 
@@ -103,14 +107,16 @@ def _backward(
     for i, batch in enumerate(batches):
         last = i == len(batches) - 1
         frames, labels = or_stand_in(batch, accelerator.device)
-        with nullcontext() if last else accelerator.no_sync(state.task):
+        with ranks.context(), nullcontext() if last else accelerator.no_sync(state.task):
             output = state.task(frames, labels)
-            # Ranks are averaged, clips are not: undo the one mean and take the other.
-            weight = len(batch.ids) * accelerator.num_processes / n_ok
+            # Ranks are averaged, clips are not: undo the one mean and take the other. Those of a row each have the
+            # whole loss, and the mean over them is what their shares add up to.
+            weight = len(batch.ids) * ranks.rows / n_ok
             accelerator.backward(output["loss"] * weight)
         finite = finite and bool(torch.isfinite(output["loss"]))
-        if batch.ids:
+        if batch.ids and ranks.speaks:
             score.count(output["logits"].detach(), labels, output["loss"])
+        if batch.ids:
             tokens, memory = tokens + output.get("tokens", 0), output.get("memory")
     return finite, tokens, memory
 

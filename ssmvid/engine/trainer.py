@@ -36,6 +36,7 @@ class Trainer:
         ema_decay: decay of the moving average of the weights, which is then what is validated; None for none.
         device: "auto" (a GPU where there is one) or "cpu".
         sharding: "ddp" or "fsdp2", where torchrun started several ranks.
+        context: ranks that share each clip out, a stretch of frames each; the others take other clips.
         workers: loader processes a rank.
         log_every: steps between two rows of the log.
         checkpoint_every: steps between two checkpoints; one more follows each validation (each epoch).
@@ -53,6 +54,7 @@ class Trainer:
     ema_decay: float | None
     device: str
     sharding: str
+    context: int
     workers: int
     log_every: int
     checkpoint_every: int
@@ -61,7 +63,7 @@ class Trainer:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_last"):
+        for name in ("epochs", "batch_size", "accumulate", "context", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name} must be at least 1, got {getattr(self, name)}")
         steps = [0] if self.lengths is None else [step for step, _ in self.lengths]

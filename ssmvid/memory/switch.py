@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ssmvid.backbones.base import Backbone
 from ssmvid.memory.budget import plan
 from ssmvid.memory.cells import POLICIES, Cells
+from ssmvid.memory.chunks import refuse_chunks
 from ssmvid.memory.costs import frames_of_segment
 from ssmvid.memory.forward import run
 
@@ -57,6 +58,7 @@ class Memory:
     def _cells(self, model: Backbone, clip: Tensor) -> Cells:
         if self.policy != "multi_axis":
             return Cells.of(self.policy, len(model.layers))
+        refuse_chunks(model)
         b, _, t, h, w = clip.shape
         if (b, t, h, w) not in self._cuts:
             budget = None if self.budget_gb is None else self.budget_gb * 1e9

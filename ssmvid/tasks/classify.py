@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ssmvid.backbones.base import Backbone
 from ssmvid.memory import Memory
+from ssmvid.parallel import refuse_context
 
 
 class Classify(nn.Module):
@@ -32,12 +33,16 @@ class Classify(nn.Module):
         """The mean loss over the batch, and the logits it was computed from.
 
         Args:
-            frames: (b, c, T, H, W), float.
+            frames: (b, c, T, H, W), float; inside a context each rank reads its own stretch of them.
             labels: (b,), int64, in [0, classes).
 
         Returns: {"loss": (), "logits": (b, classes)}; of a backbone also "tokens", how many the frames are, with a
             memory also "memory", its policy and cut.
         """
+        if isinstance(self.model, Backbone):
+            frames = self.model.stretch(frames)
+        else:
+            refuse_context(type(self.model).__name__)
         logits = self.model(frames) if self.memory is None else self.memory.logits(self.model, frames)
         smoothing = self.label_smoothing if self.training else 0.0
         # A bf16 log-sum-exp loses the digits a small loss is made of.

@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "ema_decay": 0.9,
     "device": "cpu",
     "sharding": "ddp",
+    "context": 1,
     "workers": 0,
     "log_every": 2,
     "checkpoint_every": 3,
