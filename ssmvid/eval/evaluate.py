@@ -9,7 +9,7 @@ from typing import Any
 
 from ssmvid.data import ClipDataset
 from ssmvid.engine.checkpoint import CheckpointError
-from ssmvid.engine.devices import make_accelerator
+from ssmvid.engine.devices import make_accelerator, make_ranks
 from ssmvid.engine.summary import environment
 from ssmvid.engine.validate import validate
 from ssmvid.eval.restore import Trained
@@ -38,7 +38,7 @@ def evaluate(
     check_classes(trained.class_names, dataset.class_names)
     accelerator = make_accelerator(device=device, precision=precision, sharding="ddp")
     task = Classify(trained.model, label_smoothing=0.0).to(accelerator.device)
-    numbers = validate(accelerator, task, dataset, batch_size=batch_size, workers=workers)
+    numbers = validate(accelerator, make_ranks(accelerator, 1), task, dataset, batch_size=batch_size, workers=workers)
     row = {"checkpoint": str(trained.folder), "step": trained.step, "weights": trained.weights}
     row |= {"model": trained.config["model"]["name"], **numbers, **environment()}
     if accelerator.is_main_process:
