@@ -12,6 +12,7 @@ from ssmvid.lmm.redundancy import Redundancy
 from ssmvid.lmm.soft import Connector, Reducer, SoftTokens
 from ssmvid.lmm.storm import Storm
 from ssmvid.lmm.tome import Merge
+from ssmvid.lmm.vamba import Vamba, Watched
 from ssmvid.lmm.vss import VSS
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "Redundancy",
     "SoftTokens",
     "Storm",
+    "Vamba",
     "VisualTokenEncoder",
     "VisualTokens",
+    "Watched",
 ]
