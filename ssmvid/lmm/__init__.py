@@ -8,6 +8,7 @@ from ssmvid.lmm.mambamia import MambaMia
 from ssmvid.lmm.mlp import MLPConnector
 from ssmvid.lmm.perceiver import Perceiver
 from ssmvid.lmm.pooling import Pool
+from ssmvid.lmm.positions import V2PE_DELTAS, absolute_positions, rotary_table, token_positions
 from ssmvid.lmm.redundancy import Redundancy
 from ssmvid.lmm.soft import Connector, Reducer, SoftTokens
 from ssmvid.lmm.storm import Storm
@@ -16,6 +17,7 @@ from ssmvid.lmm.vamba import Vamba, Watched
 from ssmvid.lmm.vss import VSS
 
 __all__ = [
+    "V2PE_DELTAS",
     "VSS",
     "Bimba",
     "Connector",
@@ -35,4 +37,7 @@ __all__ = [
     "VisualTokenEncoder",
     "VisualTokens",
     "Watched",
+    "absolute_positions",
+    "rotary_table",
+    "token_positions",
 ]
