@@ -13,7 +13,7 @@ from ssmvid.data import write_videos
 ROOT = Path(__file__).parents[1] / "hydra_configs"
 # What a choice decides is its keys, not its size.
 SMALL = {"model=vmamba_tiny": "model.depths=[1,1]", "model=mambavision_tiny": "model.depths=[1,1,2,2]"}
-APART = ("ablation", "connector")  # swept, and built by tests/lmm
+APART = ("ablation", "connector", "language_model")  # swept, and built by tests/lmm
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in ROOT.glob("*/*.yaml") if path.parent.name not in APART)
 ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
 
