@@ -42,6 +42,8 @@ class VideoFolder:
         FileNotFoundError: root is no folder.
     """
 
+    question_length = 0
+
     def __init__(
         self,
         root: PathArg,
