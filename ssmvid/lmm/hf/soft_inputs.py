@@ -37,12 +37,14 @@ class ReadsSoftTokens:
             inputs = self.read(inputs) | {"input_ids": None}
         return super().forward(**inputs)  # type: ignore[misc]
 
-    def get_image_features(self, pixel_values: Tensor | Sequence[Tensor], **_: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(
+        self, pixel_values: Tensor | Sequence[Tensor], *_: Any, **__: Any
+    ) -> BaseModelOutputWithPooling:
         """Soft tokens of images (n, c, H, W) or n of (c, H, W): `pooler_output` is a list of (m, llm_dim)."""
         return BaseModelOutputWithPooling(pooler_output=self._soft(pixel_values))
 
     def get_video_features(
-        self, pixel_values_videos: Tensor | Sequence[Tensor], **_: Any
+        self, pixel_values_videos: Tensor | Sequence[Tensor], *_: Any, **__: Any
     ) -> BaseModelOutputWithPooling:
         """Soft tokens of videos (n, T, c, H, W) or n of (T, c, H, W): `pooler_output` is a list of (m, llm_dim)."""
         return BaseModelOutputWithPooling(pooler_output=self._soft(pixel_values_videos))
