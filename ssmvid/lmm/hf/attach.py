@@ -116,5 +116,4 @@ def _plug_in(lmm: Any, encoder: VisualTokenEncoderModel) -> None:
         if hasattr(model, name):  # of an encoder attached before there is only the tower
             delattr(model, name)
     setattr(model, point.tower, encoder)
-    model.soft_token_tower = point.tower
     model.__class__ = _reading(type(model))
