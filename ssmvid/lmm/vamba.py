@@ -57,7 +57,7 @@ class CrossAttention(nn.Module):
                     f"Vamba: {type(attention).__name__} must have head_dim and {', '.join(PROJECTIONS)} alone, as "
                     f"Qwen2's and Llama's attention has, got {', '.join(sorted(names))}"
                 )
-            projections = [copy.deepcopy(attention.get_submodule(name)) for name in PROJECTIONS]
+            projections = [copy.deepcopy(attention.get_submodule(name)).requires_grad_() for name in PROJECTIONS]
         self.head_dim = cast(int, attention.head_dim)
         self.q_proj, self.k_proj, self.v_proj, self.o_proj = (cast(nn.Linear, own) for own in projections)
 

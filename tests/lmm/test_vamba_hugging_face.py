@@ -98,6 +98,14 @@ def test_every_parameter_gets_a_gradient_under_checkpointing(name):
     assert [key for key, p in vamba.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
+def test_beside_a_frozen_language_model_all_that_is_new_is_trained():
+    vamba = Vamba(language_model("qwen2").requires_grad_(False), state_size=4, head_dim=8)
+    trained = {key for key, p in vamba.named_parameters() if p.requires_grad}
+    assert trained == {key for key, _ in vamba.named_parameters() if "cross_attn" in key or "alpha" in key} | {
+        f"layers.{key}" for key, _ in vamba.layers.named_parameters()
+    }
+
+
 def test_an_attention_with_more_than_four_projections_is_refused():
     model = Qwen3ForCausalLM(Qwen3Config(**SIZES, **TOKENS, head_dim=4))
     with pytest.raises(TypeError, match=r"Qwen3Attention must have head_dim and q_proj, .* got k_norm, .* q_norm"):
