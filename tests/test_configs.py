@@ -19,9 +19,9 @@ CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in ROOT.glob("*/*.ya
 ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
 
 
-def composed(*overrides, name="train"):
+def composed(*overrides, name="train", **how):
     with initialize_config_dir(str(ROOT), version_base="1.3"):
-        return compose(name, overrides=["run=test", *overrides])
+        return compose(name, overrides=["run=test", *overrides], **how)
 
 
 def shrunk(choice):
@@ -56,7 +56,7 @@ def test_choice_builds(choice, videos):
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_each_run_of_an_ablation_composes(ablation):
-    cfg = OmegaConf.load(ROOT / "ablation" / f"{ablation}.yaml")
+    cfg = composed(f"ablation={ablation}", return_hydra_config=True)
     for key, values in cfg.hydra.sweeper.params.items():
         if "(" not in values:
             for value in values.split(","):

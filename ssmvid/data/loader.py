@@ -34,6 +34,9 @@ class ClipDataset(Protocol):
 
     def __getitem__(self, key: Key) -> Clip | VideoError: ...
 
+    def at_length(self, frames: int) -> ClipDataset:
+        """The same samples as clips of T = `frames`; labels keep their meaning."""
+
 
 def steps_per_epoch(samples: int, *, batch_size: int, world_size: int = 1, drop_last: bool) -> int:
     """Batches a rank sees in an epoch, the same on every rank.

@@ -87,6 +87,17 @@ class MovingDigits:
         pixels = torch.from_numpy((clip - _MEAN) / _STD).expand(3, -1, -1, -1)
         return Clip(pixels.contiguous(), label, f"{self.split}/{epoch}/{index}")
 
+    def at_length(self, frames: int) -> MovingDigits:
+        """The same settings with another T. Its T / 2 classes are the first of those of a longer clip."""
+        return MovingDigits(
+            split=self.split,
+            frames=frames,
+            size=self.size,
+            num_clips=self.num_clips,
+            seed=self.seed,
+            shuffle_frames=self.shuffle_frames,
+        )
+
     def path(self, rng: np.random.Generator, label: int) -> NDArray[np.int64]:
         """The places of the ring in the order they are visited, (T,): a permutation, its start uniform."""
         if self.shuffle_frames:

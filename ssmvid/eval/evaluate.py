@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmvid.engine.checkpoint import CheckpointError
-from ssmvid.engine.devices import make_accelerator
+from ssmvid.engine.devices import make_accelerator, make_ranks
 from ssmvid.engine.summary import environment
 from ssmvid.engine.validate import validate
 from ssmvid.eval.restore import Trained, build_data
@@ -45,7 +45,7 @@ def evaluate(
     check_classes(trained.class_names, dataset.class_names)
     accelerator = make_accelerator(device=device, precision=precision, sharding="ddp")
     task = trained.task.to(accelerator.device)
-    numbers = validate(accelerator, task, dataset, batch_size=batch_size, workers=workers)
+    numbers = validate(accelerator, make_ranks(accelerator, 1), task, dataset, batch_size=batch_size, workers=workers)
     row = {**origin(trained), **numbers, **environment()}
     if accelerator.is_main_process:
         with out.open("a") as file:

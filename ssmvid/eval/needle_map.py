@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssmvid.engine.checkpoint import CheckpointError
-from ssmvid.engine.devices import make_accelerator
+from ssmvid.engine.devices import make_accelerator, make_ranks
 from ssmvid.engine.summary import environment
 from ssmvid.engine.validate import validate
 from ssmvid.eval.evaluate import check_classes, origin
@@ -57,6 +57,7 @@ def needle_map(
             f"task=vniah asks for needles, this run's data are {data.get('_target_')!r}: train experiment=vniah_tiny"
         )
     accelerator = make_accelerator(device=device, precision=precision, sharding="ddp")
+    ranks = make_ranks(accelerator, 1)
     task = trained.task.to(accelerator.device)
     top1 = np.empty((len(depths), len(lengths)))
     frames = [length * data["frames"] for length in lengths]
@@ -65,7 +66,7 @@ def needle_map(
             cell = {"frames": length, "depth": depth}
             dataset = build_data({**data, **cell, "num_clips": clips})
             check_classes(trained.class_names, dataset.class_names)
-            numbers = validate(accelerator, task, dataset, batch_size=batch_size, workers=workers)
+            numbers = validate(accelerator, ranks, task, dataset, batch_size=batch_size, workers=workers)
             top1[i, j] = numbers["top1"]
             row = {"task": "vniah", **origin(trained), "variant": data["variant"], **cell, **numbers, **environment()}
             if accelerator.is_main_process:

@@ -36,6 +36,8 @@ def test_a_root_is_all_a_video_folder_needs(tmp_path):
         assert dataset.num_classes == 4
         assert dataset[0, 0].frames.shape == (3, config.frames, config.size, config.size)
     assert (train.split, val.split) == ("train", "val")
+    rates = ("data.stride=null", "data.fps=null", "data.uniform=true")
+    assert all(dataset.uniform for dataset in build("video_folder", f"data.root={tmp_path / 'digits'}", *rates)[1:])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -124,3 +124,11 @@ def test_written_videos_read_back_as_they_were(tmp_path):
         assert difference.mean() < 0.02
     with pytest.raises(FileExistsError, match="not empty"):
         write_videos(tmp_path / "digits")
+
+
+def test_another_length_keeps_settings_and_the_meaning_of_labels():
+    digits = MovingDigits(split="train", frames=8, size=16, num_clips=5, seed=3, shuffle_frames=True)
+    short = digits.at_length(4)
+    other = MovingDigits(split="train", frames=4, size=16, num_clips=5, seed=3, shuffle_frames=True)
+    assert vars(short) == vars(other)
+    assert short.class_names == digits.class_names[:2]

@@ -13,7 +13,7 @@ def test_the_examples_run():
     for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
         exec(example, names)
     assert names["tokens"].shape == (1, names["encoder"].num_tokens(16, 112, 112), 896)
-    assert names["answer"].shape == names["later"].shape == (1, 8)
+    assert names["answer"].shape == names["later"].shape == names["reply"].shape == (1, 8)
 
 
 def test_every_connector_is_in_the_table():

@@ -73,9 +73,11 @@ def test_a_published_checkpoint_has_its_keys(name):
 
 
 def test_every_size_is_tried():
-    assert {path.stem for path in (CONFIGS / "language_model").glob("*.yaml")} == {*SIZES, "mamba2_attention"}
+    others = {"mamba2_attention", "vamba"}
+    assert {path.stem for path in (CONFIGS / "language_model").glob("*.yaml")} == {*SIZES, *others}
     layers = configured("mamba2_attention").backbone.layers
     assert sum(isinstance(layer.mixer, Attention) for layer in layers) == 8
+    assert (len(configured("vamba").attentions), len(configured("vamba").layers)) == (12, 11)
 
 
 @EACH
