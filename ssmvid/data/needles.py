@@ -76,6 +76,8 @@ class Needles:
             be); None: anywhere.
         video: A file whose frames are the haystack; None: drawn shapes.
         fps: Frames of the haystack a second of that file.
+        hold: Frames that a needle lasts in the first training epoch, half as many in each that follows, until one:
+            a digit is learned while it is easy to see. In validation, and where needles are counted, always one.
 
     Raises:
         ValueError: a number or a name is out of its range.
@@ -98,6 +100,7 @@ class Needles:
         depth: float | None = None,
         video: PathArg | None = None,
         fps: float = 1.0,
+        hold: int = 1,
     ) -> None:
         if variant not in VARIANTS or split not in SPLITS:
             raise ValueError(
@@ -107,13 +110,13 @@ class Needles:
         self.variant = VARIANTS[variant]
         if frames < self.variant.frames:
             raise ValueError(f"Needles: {variant!r} needs frames >= {self.variant.frames}, got {frames}")
-        if size < _DIGIT + 4 or num_clips < 1 or not 0 <= (depth or 0) <= 1:
+        if size < _DIGIT + 4 or num_clips < 1 or not 0 <= (depth or 0) <= 1 or not 1 <= hold <= frames:
             raise ValueError(
-                f"Needles: size >= {_DIGIT + 4}, num_clips >= 1 and 0 <= depth <= 1 are needed, "
-                f"got {size=}, {num_clips=}, {depth=}"
+                f"Needles: size >= {_DIGIT + 4}, num_clips >= 1, 0 <= depth <= 1 and 1 <= hold <= frames are needed, "
+                f"got {size=}, {num_clips=}, {depth=}, {hold=}, {frames=}"
             )
         self.split, self.frames, self.size, self.num_clips = split, frames, size, num_clips
-        self.seed, self.depth = seed, depth
+        self.seed, self.depth, self.hold = seed, depth, hold
         self.clip_shape = (3, frames, size, size)
         self.haystack: Haystack = MovingShapes(size=size) if video is None else VideoHaystack(video, fps=fps, size=size)
 
@@ -137,8 +140,11 @@ class Needles:
         borders = [colours[0]] * needles + colours[1 : 1 + self.variant.others] + [None] * self.variant.plain
 
         clip = self.haystack(rng, self.frames)
-        for place, digit, border in zip(self.places(rng, needles, total), digits, borders):
-            clip[:, place] = self.needle(rng, digit, border)
+        held = max(1, self.hold >> epoch) if self.split == "train" and not counts else 1
+        shown = list(zip(self.places(rng, needles, total), digits, borders))
+        for place, digit, border in reversed(shown):  # where needles that last meet, the one asked about is seen
+            start = min(place, self.frames - held)
+            clip[:, start : start + held] = self.needle(rng, digit, border)[:, None]
         question = (VOCABULARY.index(self.variant.asks), VOCABULARY.index(colours[0]))
         return Clip(torch.from_numpy((clip - MEAN) / STD), answer, f"{self.split}/{epoch}/{index}", question)
 

@@ -78,6 +78,29 @@ def test_needles_lie_anywhere_where_no_depth_is_given():
         assert abs(counts / counts.sum() - 1 / 12).max() < 0.04
 
 
+def shown_frames(needles, epoch, index):
+    clip = needles[epoch, index]
+    assert answer(clip.frames, torch.tensor(clip.question)) == clip.label
+    colour = VOCABULARY[clip.question[1]]
+    return sum(bool(digits_in(clip.frames[:, t : t + 1], colour)) for t in range(24))
+
+
+def test_a_needle_that_lasts_gets_shorter_by_half_each_epoch():
+    needles = make(split="train", hold=20)
+    assert [{shown_frames(needles, epoch, index) for index in range(10)} for epoch in range(6)] == [
+        *({20}, {10}, {5}, {2}, {1}, {1}),
+    ]
+    assert {shown_frames(make(hold=20), 0, index) for index in range(10)} == {1}
+    counting = make("counting", split="train", hold=20)
+    assert all(shown_frames(counting, 0, index) == counting[0, index].label for index in range(10))
+
+
+@pytest.mark.parametrize("variant", ["several", "distractors", "order"])
+def test_where_needles_that_last_meet_the_answer_is_seen(variant):
+    needles = make(variant, split="train", hold=12)
+    assert all(shown_frames(needles, 0, index) >= 12 for index in range(40))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_digits_of_other_frames_are_wrong_answers(variant):
     needles, spec = make(variant), VARIANTS[variant]
@@ -121,7 +144,7 @@ def test_an_empty_batch_has_the_shape_of_its_questions():
     "wrong",
     [
         *({"variant": "two"}, {"split": "test"}, {"frames": 0}, {"size": 11}, {"num_clips": 0}),
-        *({"depth": 1.5}, {"depth": -0.1}),
+        *({"depth": 1.5}, {"depth": -0.1}, {"hold": 0}, {"hold": 25}),
     ],
 )
 def test_settings_out_of_range(wrong):
