@@ -14,9 +14,8 @@ def make(connector=None, **options):
     backbone = ssmvid.create_model("multiscan_tiny", **sizes, tubelet=(1, 8, 8), hybrid="M", num_classes=7)
     connector = connector or Storm(dim=DIM, llm_dim=DIM, pool=(2, 1, 1), state_size=4, causal=True)
     language_model = LanguageModel(vocab_size=WORDS, dim=DIM, depth=1, state_size=4, head_dim=8)
-    return Needle(
-        backbone, connector=connector, language_model=language_model, **{"answers": 10, "clip_frames": 4, **options}
-    ).eval()
+    options = {"answers": 10, "clip_frames": 4, **options}
+    return Needle(backbone, connector=connector, language_model=language_model, **options).eval()
 
 
 FRAMES = torch.randn(3, 3, 8, 16, 16, generator=torch.Generator().manual_seed(0))
