@@ -75,7 +75,7 @@ def plan(model: Backbone, size: tuple[int, int, int, int], *, budget: float | No
 def plan_from(
     whole: Costs, by_token: Costs, chunked: Costs | None, *, budget: float | None = None, why: str = ""
 ) -> Plan:
-    """The plan from the costs of the layers: on whole clips, these with parts recomputed by `TOKENS`, and chunk by chunk.
+    """The plan from the costs of the layers on whole clips, on these `TOKENS` by `TOKENS`, and in chunks of segments.
 
     `chunked` None: cannot be had, and why.
     """

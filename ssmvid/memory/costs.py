@@ -38,9 +38,9 @@ def measure_costs(
     count = -(-PROBE // segment)
     clips = [torch.zeros(1, model.patch_embed.channels, n * unit, height, width) for n in (count, 2 * count)]
     like = next(model.parameters())
-    with torch.random.fork_rng([like.device] if like.is_cuda else []):  # stochastic depth draws in the looks, too
-        with token_chunks(tokens):
-            short, long = (_look(model, clip.to(like), streaming) for clip in clips)
+    drawn_on = [like.device] if like.is_cuda else []
+    with torch.random.fork_rng(drawn_on), token_chunks(tokens):  # stochastic depth draws in the looks, too
+        short, long = (_look(model, clip.to(like), streaming) for clip in clips)
     slopes = [(b - a) / count for a, b in zip(short[0], long[0])]
     fixed = [max(2 * a - b, 0) for a, b in zip(short[0], long[0])]
     return Costs(
