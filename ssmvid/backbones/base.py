@@ -9,9 +9,8 @@ import torch
 from einops import rearrange
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ssmvid.layers import ClipEmbed, resize_temporal
+from ssmvid.layers import ClipEmbed, recompute, resize_temporal
 from ssmvid.parallel import active_context, mean_tokens, split_frames
 from ssmvid.scan import Grid
 
@@ -221,7 +220,7 @@ class Backbone(nn.Module):
     def run(self, block: nn.Module, *inputs: object) -> Any:
         """`block(*inputs)`, recomputed in the backward where gradient checkpointing is on."""
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)
+            return recompute(block, *inputs)
         return block(*inputs)
 
     def _features(self, clip: Tensor) -> tuple[Tensor, Grid]:
