@@ -10,6 +10,7 @@ from einops import rearrange
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from ssmvid.backbones.hub import HubModel
 from ssmvid.layers import ClipEmbed, recompute, resize_temporal
 from ssmvid.parallel import active_context, mean_tokens, split_frames
 from ssmvid.scan import Grid
@@ -23,11 +24,13 @@ class Stream(NamedTuple):
     grid: Grid
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, HubModel):
     """Tokens of a clip or an image, and logits.
 
     A family sets the attributes below and defines `embed`, `advance` and `finish`. Attribute names are those of the
     released checkpoints, or `from_official` turns them into these.
+
+    `save_pretrained`, `push_to_hub` and `from_pretrained` are Hugging Face's: see `hub`.
 
     Args:
         dim: width of a token of the last layer, `num_features`.
@@ -199,6 +202,7 @@ class Backbone(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh classifier of another size; 0 for none."""
         self.num_classes = num_classes
+        self.remember(num_classes=num_classes)
         self.head = self._make_head().to(next(self.parameters()))
 
     def no_weight_decay(self) -> set[str]:
