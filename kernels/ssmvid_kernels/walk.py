@@ -109,7 +109,7 @@ def _check_chunks(
             f"got {len(chunks)} that hold {sum(chunks)}"
         )
     firsts = torch.stack([stretch.min() for stretch in table.split(chunks)]) if chunks else table
-    brick_of = torch.empty_like(table).scatter_(0, table.long(), firsts.repeat_interleave(torch.tensor(chunks)))
+    brick_of = torch.empty_like(table).scatter_(0, table.long(), firsts.repeat_interleave(torch.tensor(chunks, dtype=torch.int64)))
     return _digest([brick_of]), tuple(firsts.tolist())
 
 

@@ -241,24 +241,32 @@ def compile_cases() -> dict[str, Callable[[], object]]:
     for n in (16, 64, 128):
         for dtype in (torch.float32, torch.bfloat16, *[torch.float16] * (n == 64)):
             name = f"n={n} {str(dtype).removeprefix('torch.')}"
-            cases[name] = partial(_launch_both, n, dtype, walks=False)
+            cases[name] = partial(_launch_both, n, dtype)
             if n == 64:
                 cases[f"{name} walks"] = partial(_launch_both, n, dtype, walks=True)
-    cases["n=64 bfloat16 long"] = partial(_launch_both, 64, torch.bfloat16, walks=False, l=65536)
+                cases[f"{name} bundles"] = partial(_launch_both, n, dtype, walks=True, bundles=True)
+    cases["n=64 bfloat16 bundles apart"] = partial(
+        _launch_both, 64, torch.bfloat16, walks=True, bundles=True, summed=False
+    )
+    cases["n=64 bfloat16 long"] = partial(_launch_both, 64, torch.bfloat16, l=65536)
     return cases
 
 
-def _launch_both(n: int, dtype: torch.dtype, walks: bool, l: int = 1568) -> None:
+def _launch_both(
+    n: int, dtype: torch.dtype, walks: bool = False, bundles: bool = False, summed: bool = True, l: int = 1568
+) -> None:
     """Both passes at a clip's shape: as a plain model calls them, or with walks, packed clips, a limit and an h0."""
     empty = lambda *shape, dtype=torch.float32: torch.empty(shape, dtype=dtype, device="meta")
     heads, p, k, s = 12, 64, 4 if walks else 1, 3 if walks else 1
     x, dt = empty(1, 1, l, heads, p, dtype=dtype), empty(1, k, l, heads, dtype=dtype)
     A, D, dt_bias, h = empty(k, heads), empty(k, heads, p), empty(k, heads), empty(s, k, heads, p, n)
     B = C = empty(1, k, l, 1, n, dtype=dtype)
-    y = empty(1, l, heads, p, dtype=dtype)
+    y = empty(1, *[k] * (not summed), l, heads, p, dtype=dtype)
     paths = empty(k, 8, dtype=torch.int64) if walks else None
     cu_seqlens = empty(s + 1, dtype=torch.int32) if walks else None
-    inputs = (x, dt, A, B, C, D, dt_bias, h if walks else None, paths, cu_seqlens, True)
-    options = ((0.001, 0.1) if walks else None, tile_of(dtype).chunk)
+    chunk = tile_of(dtype).chunk
+    pairs = [empty(*shape, dtype=torch.int32) for shape in ((k, l // chunk + s, 4), (3,), (s + 1,))] * bundles
+    inputs = (x, dt, A, B, C, D, dt_bias, h if walks else None, paths, cu_seqlens, pairs, True)
+    options = ((0.001, 0.1) if walks else None, chunk)
     forward(*inputs, *options, y, h, None)
     backward(y, h, *inputs, *options, empty(0))
