@@ -38,9 +38,9 @@ def chunk_states(  # type: ignore[no-untyped-def]
     head, bundle, slot = pid % heads, pid // heads % count, pid // heads // count
     group = head // (heads // groups)
     first_member, last_member = open_bundle(bundles, bundle)
-    path, _ = open_member(chunks, first_member, slot, slots)
+    leader, _ = open_member(chunks, first_member, slot, slots)
     batch, first, end = open_chunk(chunks, first_member, slot, cu_seqlens, clip_of, length, slots, chunk)
-    first_step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
+    first_step, row, inside = open_rows(paths, leader, first, end, length, BLOCK_Q)
     channel = block // blocks_n * BLOCK_P + tl.arange(0, BLOCK_P)
     state = block % blocks_n * BLOCK_N + tl.arange(0, BLOCK_N)
 
@@ -61,6 +61,13 @@ def chunk_states(  # type: ignore[no-untyped-def]
         tl.store(out_ptr + to, out, mask=(channel < p)[:, None] & (state < n)[None, :])
 
 
+@triton.jit
+def store_rows(y_ptr, y_stride, row, inside, channel, in_p, y):  # type: ignore[no-untyped-def]
+    """Rows of y (q, p), rounded; `y_ptr` is at batch, path and head."""
+    to = row[:, None] * y_stride[2] + channel[None, :] * y_stride[4]
+    tl.store(y_ptr + to, y.to(y_ptr.dtype.element_ty), mask=inside[:, None] & in_p[None, :])
+
+
 @triton.jit(do_not_specialize=["length", "slots", "chunk"])
 def chunk_outputs(  # type: ignore[no-untyped-def]
     x_ptr, B_ptr, C_ptr, D_ptr, steps_ptr, paths, chunks, cu_seqlens, clip_of, places, bundles, states_ptr, y_ptr,
@@ -78,14 +85,12 @@ def chunk_outputs(  # type: ignore[no-untyped-def]
     head, bundle, slot = pid % heads, pid // heads % count, pid // heads // count
     group = head // (heads // groups)
     first_member, last_member = open_bundle(bundles, bundle)
-    path, _ = open_member(chunks, first_member, slot, slots)
+    leader, _ = open_member(chunks, first_member, slot, slots)
     batch, first, end = open_chunk(chunks, first_member, slot, cu_seqlens, clip_of, length, slots, chunk)
-    first_step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
+    first_step, row, inside = open_rows(paths, leader, first, end, length, BLOCK_Q)
     channel = block * BLOCK_P + tl.arange(0, BLOCK_P)
     in_p = channel < p
     y_ptr += batch * y_stride[0] + head * y_stride[3]
-    to = row[:, None] * y_stride[2] + channel[None, :] * y_stride[4]
-    both = inside[:, None] & in_p[None, :]
     total = tl.zeros((BLOCK_Q, BLOCK_P), REAL)
     for member in tl.range(first_member, last_member):
         path, own = open_member(chunks, tl.zeros((), tl.int64) + member, slot, slots)
@@ -113,6 +118,6 @@ def chunk_outputs(  # type: ignore[no-untyped-def]
         if SUMMED:
             total += y
         else:
-            tl.store(y_ptr + path * y_stride[1] + to, y.to(y_ptr.dtype.element_ty), mask=both)
+            store_rows(y_ptr + path * y_stride[1], y_stride, row, inside, channel, in_p, y)
     if SUMMED:
-        tl.store(y_ptr + bundle * y_stride[1] + to, total.to(y_ptr.dtype.element_ty), mask=both)
+        store_rows(y_ptr + bundle * y_stride[1], y_stride, row, inside, channel, in_p, total)

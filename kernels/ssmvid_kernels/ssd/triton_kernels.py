@@ -190,23 +190,3 @@ def decays_between(hi, lo, place):  # type: ignore[no-untyped-def]
     """
     sums = (hi[:, None] - hi[None, :]) + (lo[:, None] - lo[None, :])
     return tl.exp(tl.where(place[:, None] >= place[None, :], sums, float("-inf")))
-
-
-@triton.jit
-def sums_from_on(square, place, SHARED: tl.constexpr, DOT: tl.constexpr, REAL: tl.constexpr):  # type: ignore[no-untyped-def]
-    """(i, j): the sum of the column j over the rows that are not before row i along the path.
-
-    SHARED: rows are in another path's order. Factors of 16 bits are made of the square twice, with what the first
-    rounding left out: 16 bits of it in all. bf16 whatever DOT, for it alone has the range of fp32.
-    """
-    if SHARED:
-        from_on = place[:, None] <= place[None, :]
-        if DOT.primitive_bitwidth == 16:
-            rounded = square.to(tl.bfloat16)
-            sums = dot(from_on, rounded, tl.bfloat16, REAL)
-            sums += dot(from_on, square - rounded.to(REAL), tl.bfloat16, REAL)
-        else:
-            sums = dot(from_on, square, DOT, REAL)
-    else:
-        sums = tl.cumsum(square, axis=0, reverse=True)
-    return sums

@@ -32,6 +32,9 @@ class Tile(NamedTuple):
 # gfx942 has.
 TILES = (Tile(2, 64, 64, 32, 8, 8), Tile(8, 32, 16, 32, 8, 16))
 
+# A sum over the paths of a bundle takes registers too: of n less at a time, and nothing ahead of its turn.
+BUNDLED_N = 16
+
 
 def tile_of(factors: torch.dtype) -> Tile:
     """The tile for factors of this dtype."""
@@ -63,6 +66,7 @@ class Plan(NamedTuple):
     limit: tuple[float, float]
     steps: dict[str, Any]  # how dt becomes a step
     options: dict[str, Any]  # dtypes and blocks
+    stages: dict[str, int]  # of the loops of `chunk_outputs`, where they are not the compiler's
 
     def blocks(self, axis: str) -> int:
         """Tiles along p or n."""
@@ -108,13 +112,13 @@ def plan(
         DOT=types.get(factors, tl.bfloat16),
         BLOCK_Q=block(chunk, LONGEST),
         BLOCK_P=block(p, tile.p),
-        BLOCK_N=block(n, tile.n),
+        BLOCK_N=block(n, BUNDLED_N if bundles else tile.n),
     )
     low, high = (0.0, 0.0) if dt_limit is None else dt_limit
     sizes = (l, slots, chunk, k, heads, g, p, n)
     where, shared = (paths, chunks, cu_seqlens, clip_of), (places, bounds)
     rows = (slots, b * slots, sequences, count, borders, where, shared)
-    return Plan(*rows, real, tile, sizes, (low, high), steps, options)
+    return Plan(*rows, real, tile, sizes, (low, high), steps, options, {"num_stages": 1} if bundles else {})
 
 
 def block(size: int, most: int) -> int:

@@ -135,7 +135,8 @@ def forward(
         inputs = (x, B, C, D)
         chunk_outputs[programs,](
             *inputs, steps.each, *call.where, *call.shared, before, out, *map(_strides, inputs), out.stride(),
-            call.count, *call.sizes, **call.options, SUMMED=summed or not bundles, num_warps=call.tile.warps,
+            call.count, *call.sizes, **call.options, SUMMED=summed or not bundles,
+            num_warps=call.tile.warps, **call.stages,
         )  # fmt: skip
     if merged:
         torch.sum(out, 1, out=y) if y.dtype == out.dtype else y.copy_(out.sum(1))
@@ -161,7 +162,7 @@ def backward(
     states: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """Launch the backward kernels and sum their partial results: `op.Backward`."""
-    from .triton_backward import step_gradients
+    from .triton_backward import input_gradients, step_gradients
 
     (b, k, l, heads), p = dt.shape, x.shape[-1]
     shared = x.shape[1] < k
@@ -180,13 +181,19 @@ def backward(
     dx = empty(b, call.count, l, heads, p, dtype=call.real if parts else x.dtype)
     ddt, dA = empty(b, k, l, heads, blocks), empty(call.total, k, heads, blocks)
     dD = None if D is None else empty(call.total, k, heads, p)
-    programs = call.total * call.count * heads * blocks
-    if programs:
+    into = empty(*ddt.shape) if bundles else None
+    warps = dict(num_warps=call.tile.backward_warps, num_stages=1)
+    if dA.numel() and bundles:
+        inputs = (dy, x, B, C, D)
+        input_gradients[call.total * call.count * heads * blocks,](
+            *inputs, steps.each, *call.where, *call.shared, d_states, dx, into, ddt, dD,
+            *map(_strides, inputs), call.count, *call.sizes, **call.options, **warps,
+        )  # fmt: skip
+    if dA.numel():
         inputs = (dy, x, A, B, C, D)
-        step_gradients[programs,](
-            *inputs, steps.each, *call.where, *call.shared, before, d_states, across, dx, ddt, dA, dD,
-            *map(_strides, inputs), call.count, *call.sizes, **call.options,
-            num_warps=call.tile.backward_warps, num_stages=1,
+        step_gradients[dA.numel(),](
+            *inputs, steps.each, *call.where, before, d_states, across, into, None if bundles else dx, ddt, dA, dD,
+            *map(_strides, inputs), *call.sizes, **call.options, **warps,
         )  # fmt: skip
     dB, dC = _gate_gradients(dy, x, B, C, steps, before, d_states, call)
     ddt = ddt.sum(-1)
