@@ -31,7 +31,7 @@ SHORT = 67  # steps of a row where there are many rows: a segment of s6 and thre
 SEGMENT = 2**24  # of s6 in a long row
 LAST = LONG - 3 - (LONG // SEGMENT) * SEGMENT  # where the last of three clips starts: its last segment has three steps
 WALK = (0, 1024, 1024, 1 << 20, 1024, 1, 0, 0)  # in order
-FULLEST = ("bfloat16 walks", "=384 bfloat16 add", "=384 bfloat16 gate")  # cases with every argument between them
+FULLEST = ("bfloat16 walks", "bfloat16 bundles", "=384 bfloat16 add", "=384 bfloat16 gate")  # cases with every argument between them
 # One number a program, of this kernel or of the one that made it: a grid has fewer than 2^31.
 BOUNDED = {
     ("chunk_states", "decay_ptr"),
