@@ -68,7 +68,6 @@ class Walk:
             return self.table
         return decode(encode([self], torch.device("cpu")), self.length)[0]
 
-
     @property
     def path(self) -> tuple[object, ...]:
         """What tells this path from any other; no tensor is compared, so that it may be asked while compiling."""
@@ -109,7 +108,8 @@ def _check_chunks(
             f"got {len(chunks)} that hold {sum(chunks)}"
         )
     firsts = torch.stack([stretch.min() for stretch in table.split(chunks)]) if chunks else table
-    brick_of = torch.empty_like(table).scatter_(0, table.long(), firsts.repeat_interleave(torch.tensor(chunks, dtype=torch.int64)))
+    met = firsts.repeat_interleave(torch.tensor(chunks, dtype=torch.int64))
+    brick_of = torch.empty_like(table).scatter_(0, table.long(), met)
     return _digest([brick_of]), tuple(firsts.tolist())
 
 

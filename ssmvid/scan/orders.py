@@ -29,8 +29,8 @@ class ScanOrder:
     - `thw+window2` reads 2 x 2 windows. Most curves run over the two faster axes, one slice of the slowest after
       another: frame by frame for `thw` and `twh`. `snake`, `hilbert`, `morton`, `brickNxNxN`, `slicesN` and `randomN`
       run through the whole grid; `snake2d`, `hilbert2d`, `morton2d` are the first three frame by frame.
-    - `hwt+brick2x4x4` reads bricks of 2 frames, 4 rows and 4 columns in the order of its axes, and so the tokens of each:
-      all orders over the same bricks read the same tokens brick by brick, which a scan may then compute together.
+    - `hwt+brick2x4x4` reads bricks of 2 frames, 4 rows and 4 columns in the order of its axes, and so the tokens of
+      each: all orders over the same bricks read the same tokens brick by brick, and a scan may take them together.
     - `twh+flip_w` mirrors the grid left to right before it reads column after column.
     - `thw+rev` is `thw` from the last token to the first; `+rev` comes after everything else.
 

@@ -42,7 +42,9 @@ def packed(walks):
 
 
 CLIPS = ((2, 2, 3), (0, 1, 1), (1, 2, 2), (1, 1, 1))
-PACKED = tuple(packed([bricks(grid, axes, back) for grid in CLIPS]) for axes in ("thw", "wht") for back in (False, True))
+PACKED = tuple(
+    packed([bricks(grid, axes, back) for grid in CLIPS]) for axes in ("thw", "wht") for back in (False, True)
+)
 PACKED_PAIRS = tuple(replace(walk, chunks=None) for walk in PACKED)
 
 

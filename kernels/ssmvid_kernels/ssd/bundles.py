@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
@@ -55,10 +55,11 @@ def bundle(
     whole = all(len(walk.lengths or (0,)) == clips for walk in walks)  # else "back" is not back along the whole row
     if not whole or not walks[0].length or _shares_nothing(paths):
         return chunk, []
-    chunk, largest = _longest(paths, chunk), longest
-    if chunk > largest:
+    chunk = _longest(paths, chunk)
+    if chunk > longest:
         raise ValueError(
-            f"ssd_scan: walks share bricks of {chunk} tokens, backend 'triton' takes at most {largest}: use smaller ones"
+            f"ssd_scan: walks share bricks of {chunk} tokens, backend 'triton' takes at most {longest}: use smaller "
+            "bricks"
         )
     key = (paths, chunk, lengths or (walks[0].length,))
     parts = 2 + (clips > 1)
@@ -128,7 +129,7 @@ def _tables(
 
 def _even(path: Path, order: Path, starts: Sequence[int], chunk: int) -> Iterator[list[Chunk]]:
     """The chunks of a path along `order`, there or back, in the order of that: clip by clip."""
-    for start, end in zip(starts, starts[1:]):
+    for start, end in pairwise(starts):
         firsts = range(start, end, chunk)
         if path.path == order.path:
             yield [(i, first, min(first + chunk, end)) for i, first in enumerate(firsts)]
@@ -141,7 +142,9 @@ def _even(path: Path, order: Path, starts: Sequence[int], chunk: int) -> Iterato
 
 def _bricks(path: Path, order: Path, starts: Sequence[int]) -> Iterator[list[Chunk]]:
     """The bricks of a path in the order in which `order` meets them, clip by clip."""
-    assert path.bricks is not None and path.chunks is not None and order.bricks is not None
+    assert path.bricks is not None
+    assert path.chunks is not None
+    assert order.bricks is not None
     ends = list(accumulate(path.chunks))
     where = {first: i for i, first in enumerate(path.bricks[1])}
     begun = 0

@@ -220,7 +220,9 @@ def define(
     refuse_second_derivative(scan_backward, name)
     count_flops(name, forward_flops, backward_flops)
 
-    def implementation(x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *, dt_softplus, dt_limit, summed, chunk, walks):  # type: ignore[no-untyped-def]
+    def implementation(  # type: ignore[no-untyped-def]
+        x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *, dt_softplus, dt_limit, summed, chunk, walks
+    ):
         floats, chunk, bundles = (x, dt, A, B, C, D, dt_bias, h0), chunk or default_chunk(x.dtype), []
         if longest is not None and x.shape[1] < dt.shape[1]:
             clips = 1 if cu_seqlens is None else cu_seqlens.shape[0] - 1
