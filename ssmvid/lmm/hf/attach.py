@@ -81,13 +81,17 @@ class _Generates:
         """As transformers' own; images and videos are read once, before the first step.
 
         Raises:
-            ValueError: as `forward`; or use_cache=False, with which later steps would not see the soft tokens.
+            ValueError: as `forward`; or use_cache=False, with which later steps would not see the soft tokens; or a
+                prompt ends with a soft token of an LMM with M-RoPE, whose positions transformers would count on from.
         """
         kwargs = {"input_ids": inputs} | kwargs
         if self.model.has_pixels(kwargs):  # type: ignore[attr-defined]
             if not kwargs.get("use_cache", True):
                 raise ValueError("generate: use_cache must not be False where there are images or videos")
             kwargs = self.model.read(kwargs)  # type: ignore[attr-defined]
+            positions = kwargs.get("position_ids")
+            if positions is not None and positions.dim() == 3 and (positions[0, :, -1] != positions[-1, :, -1]).any():
+                raise ValueError("generate: a prompt must end with text, not with an image or a video")
         return super().generate(None, *args, **kwargs)  # type: ignore[misc]
 
 
@@ -112,5 +116,4 @@ def _plug_in(lmm: Any, encoder: VisualTokenEncoderModel) -> None:
         if hasattr(model, name):  # of an encoder attached before there is only the tower
             delattr(model, name)
     setattr(model, point.tower, encoder)
-    model.soft_token_tower = point.tower
     model.__class__ = _reading(type(model))

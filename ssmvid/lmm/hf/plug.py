@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from transformers import PreTrainedModel
 
+ALL_FRAMES = "{tokens}"  # one after the other
+
 
 class PlugPoint(NamedTuple):
     """`tower` reads pixels in `lmm.model`; `behind` are the attributes between it and the language model."""
@@ -13,8 +15,8 @@ class PlugPoint(NamedTuple):
     lmm: str  # class in transformers
     tower: str
     behind: tuple[str, ...]
-    seconds: bool = False  # whether it is told the time between frames of soft tokens
-    frame: str = "{tokens}"  # what stands in the prompt for each of those frames
+    mrope: bool = False  # its positions have three axes, and it is told the time between frames of soft tokens
+    frame: str = ALL_FRAMES  # what stands in the prompt for each of those frames
     around: tuple[str, str] = ("", "")  # what may stand around a video's placeholder, and is in `frame` already
 
 
@@ -28,12 +30,12 @@ PLUG_POINTS = {
     "llava_onevision": PlugPoint(
         "LlavaOnevisionForConditionalGeneration", "vision_tower", ("multi_modal_projector", "image_newline")
     ),
-    "qwen2_5_vl": PlugPoint("Qwen2_5_VLForConditionalGeneration", "visual", (), seconds=True),
+    "qwen2_5_vl": PlugPoint("Qwen2_5_VLForConditionalGeneration", "visual", (), mrope=True),
     "qwen3_vl": PlugPoint(
         "Qwen3VLForConditionalGeneration",
         "visual",
         (),
-        seconds=True,
+        mrope=True,
         frame="<{second:.1f} seconds><|vision_start|>{tokens}<|vision_end|>",
         around=("<|vision_start|>", "<|vision_end|>"),
     ),

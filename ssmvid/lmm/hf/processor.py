@@ -101,7 +101,7 @@ class VisualTokenProcessor(ProcessorMixin):
             TypeError: frames are not uint8.
         """
         rates = list(fps) if isinstance(fps, Sequence) else [fps] * len(videos)
-        if len(rates) != len(videos) or (PLUG_POINTS[self.lmm].seconds and None in rates):
+        if len(rates) != len(videos) or (PLUG_POINTS[self.lmm].mrope and None in rates):
             raise ValueError(
                 f"VisualTokenProcessor: fps must be the frames a second of each of {len(videos)} videos, got {fps}"
             )
@@ -115,7 +115,7 @@ class VisualTokenProcessor(ProcessorMixin):
             data["pixel_values_videos"] = clips
         if stills:
             data["pixel_values"] = stills
-        if clips and PLUG_POINTS[self.lmm].seconds:
+        if clips and PLUG_POINTS[self.lmm].mrope:
             data["second_per_grid_ts"] = torch.tensor([self._spacing(clip, rate) for clip, rate in zip(clips, rates)])
         return BatchFeature(data)
 
@@ -144,7 +144,7 @@ class VisualTokenProcessor(ProcessorMixin):
         tokens, piece = self.video_token * (grid.h * grid.w), ""
         for frame in range(grid.t):
             # The middle between the first and the last frame that a frame of soft tokens is made of.
-            second = self._spacing(clip, rate) * (frame + 0.5) - 0.5 / rate if point.seconds else None
+            second = self._spacing(clip, rate) * (frame + 0.5) - 0.5 / rate if point.mrope else None
             piece += point.frame.format(second=second, tokens=tokens)
         return piece
 

@@ -10,9 +10,11 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ssmvid.lmm.hf.model import VisualTokenEncoderModel
+from ssmvid.lmm.hf.plug import ALL_FRAMES, PLUG_POINTS, PlugPoint
+from ssmvid.lmm.hf.positions import Span, multimodal_positions
 
 PIXELS = {"image": "pixel_values", "video": "pixel_values_videos"}
-# What a processor may say of pixels that only the LMM's own tower would read; M-RoPE needs the soft tokens' grids.
+# What a processor may say of pixels as the dropped tower would have cut them.
 FOR_THE_TOWER = ("image_grid_thw", "video_grid_thw", "mm_token_type_ids", "image_merge_sizes", "video_merge_sizes")
 ONE_PLACEHOLDER = (
     "one placeholder stands for images and videos, so that their order is not known: give all of them as videos, an "
@@ -24,7 +26,7 @@ class ReadsSoftTokens:
     """A base model whose images and videos become soft tokens in its embeddings, where the placeholders are."""
 
     config: Any
-    soft_token_tower: str
+    rope_deltas: Tensor  # what transformers reads where it makes positions itself, when it decodes
 
     def forward(self, input_ids: Tensor | None = None, **inputs: Any) -> Any:
         """As the class's own.
@@ -37,12 +39,14 @@ class ReadsSoftTokens:
             inputs = self.read(inputs) | {"input_ids": None}
         return super().forward(**inputs)  # type: ignore[misc]
 
-    def get_image_features(self, pixel_values: Tensor | Sequence[Tensor], **_: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(
+        self, pixel_values: Tensor | Sequence[Tensor], *_: Any, **__: Any
+    ) -> BaseModelOutputWithPooling:
         """Soft tokens of images (n, c, H, W) or n of (c, H, W): `pooler_output` is a list of (m, llm_dim)."""
         return BaseModelOutputWithPooling(pooler_output=self._soft(pixel_values))
 
     def get_video_features(
-        self, pixel_values_videos: Tensor | Sequence[Tensor], **_: Any
+        self, pixel_values_videos: Tensor | Sequence[Tensor], *_: Any, **__: Any
     ) -> BaseModelOutputWithPooling:
         """Soft tokens of videos (n, T, c, H, W) or n of (T, c, H, W): `pooler_output` is a list of (m, llm_dim)."""
         return BaseModelOutputWithPooling(pooler_output=self._soft(pixel_values_videos))
@@ -72,12 +76,13 @@ class ReadsSoftTokens:
                 )
             embeds = embeds.masked_scatter(place[..., None], soft.to(embeds))
         seconds = inputs.pop("second_per_grid_ts", None)
-        if hasattr(self, "get_rope_index") and inputs.get("position_ids") is None:
-            grids = {f"{kind}_grid_thw": self._grids(own) for kind, own in pixels.items()}
-            kinds = sum((ids == tokens[kind]) * value for kind, value in (("image", 1), ("video", 2)) if kind in tokens)
-            inputs["position_ids"], self.rope_deltas = self.get_rope_index(
-                ids, kinds, attention_mask=inputs.get("attention_mask"), second_per_grid_ts=seconds, **grids
-            )
+        if self._point.mrope and inputs.get("position_ids") is None:
+            mask = inputs.get("attention_mask")
+            mask = torch.ones_like(ids) if mask is None else mask
+            spans = {tokens[kind]: self._spans(kind, own, seconds) for kind, own in pixels.items()}
+            positions = multimodal_positions(ids, mask, spans)
+            inputs["position_ids"] = positions
+            self.rope_deltas = positions.amax((0, 2))[:, None] + 1 - mask.sum(1, keepdim=True)
         return inputs | {"inputs_embeds": embeds}
 
     def placeholder(self, kind: str) -> int:
@@ -90,16 +95,29 @@ class ReadsSoftTokens:
             super()._init_weights(module)  # type: ignore[misc]
 
     @property
+    def _point(self) -> PlugPoint:
+        return PLUG_POINTS[self.config.model_type]
+
+    @property
     def _encoder(self) -> VisualTokenEncoderModel:
-        return getattr(self, self.soft_token_tower)
+        return getattr(self, self._point.tower)
 
     def _soft(self, pixels: Tensor | Sequence[Tensor]) -> list[Tensor]:
         tokens, _, mask = self._encoder(pixels).to_tuple()
         return [own[there] for own, there in zip(tokens, mask)]
 
-    def _grids(self, pixels: Tensor | Sequence[Tensor]) -> Tensor:
-        """The soft tokens' grids, (n, 3), in the units of the dropped tower: before it merged side by side tokens."""
-        side = self.config.vision_config.spatial_merge_size
-        sizes = [(1, *own.shape[-2:]) if own.dim() == 3 else (own.shape[0], *own.shape[-2:]) for own in pixels]
+    def _spans(self, kind: str, pixels: Tensor | Sequence[Tensor], seconds: Tensor | None) -> list[Span]:
+        """Their soft tokens as they follow one another in a prompt."""
+        sizes = [(1, *own.shape[-2:]) if own.dim() == 3 else (len(own), *own.shape[-2:]) for own in pixels]
         grids = [self._encoder.soft_grid(*size) for size in sizes]
-        return torch.tensor([(grid.t, grid.h * side, grid.w * side) for grid in grids])
+        if kind == "image":
+            return [Span(grid) for grid in grids]
+        if self._point.frame != ALL_FRAMES:
+            return [Span(grid._replace(t=1)) for grid in grids for _ in range(grid.t)]
+        if seconds is None or len(seconds) != len(grids):
+            raise ValueError(
+                f"second_per_grid_ts must be the seconds from one frame of soft tokens to the next of {len(grids)} "
+                f"videos, got {seconds}: make it by VisualTokenProcessor"
+            )
+        rate = self.config.vision_config.tokens_per_second
+        return [Span(grid, rate * float(own)) for grid, own in zip(grids, seconds)]

@@ -10,7 +10,7 @@ from ssmvid.lmm.hf.plug import PLUG_POINTS
 
 WIDTH = 24
 SPECIAL = ["<pad>", "<bos>", "<eos>", "<image>", "<video>", "<|vision_start|>", "<|vision_end|>"]
-WORDS = ["what", "happens", "here", "seconds", "<", ">", ".", *"0123456789"]
+WORDS = ["what", "happens", "here", "?", "seconds", "<", ">", ".", *"0123456789"]
 TEXT = {
     "hidden_size": WIDTH,
     "intermediate_size": 32,
