@@ -9,6 +9,7 @@ from ssmvid.data.keyframes import read_keyframes, sample_keyframes
 from ssmvid.data.listfile import Finding, read_list
 from ssmvid.data.loader import ClipDataset, make_loader, steps_per_epoch
 from ssmvid.data.moving_digits import MovingDigits, write_videos
+from ssmvid.data.needles import Needles
 from ssmvid.data.reading import read_clip
 from ssmvid.data.sampling import sample_budget, sample_fps, sample_stride, sample_uniform
 from ssmvid.data.torchcodec_frames import why_no_torchcodec
@@ -24,6 +25,7 @@ __all__ = [
     "Finding",
     "Key",
     "MovingDigits",
+    "Needles",
     "VideoError",
     "VideoFolder",
     "VideoIndex",

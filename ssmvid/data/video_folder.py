@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 
@@ -40,6 +41,8 @@ class VideoFolder:
         ValueError: a setting is out of its range, the split is empty, or lines or folders are broken (each is named).
         FileNotFoundError: root is no folder.
     """
+
+    question_length = 0
 
     def __init__(
         self,
@@ -85,6 +88,12 @@ class VideoFolder:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def at_length(self, frames: int) -> VideoFolder:
+        """The same videos as clips of another T, at the same rate."""
+        other = copy(self)
+        other.frames, other.clip_shape = frames, (3, frames, *self.clip_shape[2:])
+        return other
 
     def __getitem__(self, key: Key) -> Clip | VideoError:
         """The clip of (epoch, index), the same in every process; a VideoError is returned, not raised."""

@@ -14,6 +14,7 @@ from ssmvid.lmm.soft import Connector, Reducer, SoftTokens
 from ssmvid.lmm.storm import Storm
 from ssmvid.lmm.tome import Merge
 from ssmvid.lmm.vamba import Vamba, Watched
+from ssmvid.lmm.video_language_model import VideoLanguageModel
 from ssmvid.lmm.vss import VSS
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "SoftTokens",
     "Storm",
     "Vamba",
+    "VideoLanguageModel",
     "VisualTokenEncoder",
     "VisualTokens",
     "Watched",
