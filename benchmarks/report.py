@@ -22,6 +22,7 @@ TITLES = {
     "rms_norm": "rms_norm after an add",
     "layer_norm": "layer_norm after an add",
     "model": "Models, forward",
+    "encoder": "Visual token encoders, forward",
 }
 # What makes two rows the same measurement, and so one table; what makes two rows of it one cell.
 TABLE = ("device", "op", "dtype", "threads")

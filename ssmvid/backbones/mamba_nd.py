@@ -14,6 +14,7 @@ from ssmvid.backbones.base import Stream
 from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.layers import PatchMerge2d, resize_grid, to_maps, to_tokens
 from ssmvid.mixers import Mamba
+from ssmvid.parallel import refuse_context
 from ssmvid.scan import PATTERNS, Grid, Merge, patterns_by_layer
 
 # Released keys, of the video and of the image models, and ours.
@@ -120,6 +121,7 @@ class MambaND(Isotropic):
 
     def positions(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """One table for time and space."""
+        refuse_context(f"{type(self).__name__} with a temporal table")
         table = resize_grid(self.pos_embed, self.grid, grid).unflatten(1, (grid.t, -1))
         return table[:, 0, :0], table
 
@@ -131,7 +133,7 @@ class MambaND(Isotropic):
         return Stream(to_tokens(maps, stream.grid.t), None, Grid(stream.grid.t, *maps.shape[-2:]))
 
     def pool(self, features: Tensor) -> Tensor:
-        return self.fc_norm(features.mean(1))
+        return self.fc_norm(super().pool(features))
 
     def resize_table(self, key: str, table: Tensor) -> Tensor:
         """`pos_embed` is taken to be of squares and of this model's frames, as a table does not say what it is of."""
