@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +49,7 @@ def measure(run: Callable[[], object], device: str, seconds: float) -> tuple[flo
     run()
     times = [1e3 * duration for duration in durations(run, device, seconds)]
     fast, _, _, slow = quantiles(times, n=5, method="inclusive")
-    return fast, sorted(times)[len(times) // 2], slow
+    return fast, median(times), slow
 
 
 def durations(run: Callable[[], object], device: str, seconds: float) -> list[float]:

@@ -41,6 +41,7 @@ class Backbone(nn.Module):
     pretrained_cfg: Mapping[str, Any]  # timm's record of the weights: mean, std, input_size (c, H, W), hf_hub_id ...
     layers: nn.ModuleList  # one intermediate each
     feature_info: list[dict[str, object]]  # timm's: one entry a layer
+    feature_levels: int = 3  # the last layers that `features_only` gives unless told, as many as of timm's ViTs
     frames_together: int = 1  # token frames that lie on one rank where a clip lies on several
     num_prefix_tokens: int = 0  # class and register tokens, before the grid
     undecayed: tuple[str, ...] = ()  # own parameters that weight decay would only shrink: tables and tokens

@@ -22,11 +22,13 @@ class ClipDataset(Protocol):
         num_classes: Labels are 0 <= label < num_classes.
         class_names: A name each.
         clip_shape: (c, T, H, W) of every clip.
+        question_length: Token ids of every clip's question, 0 for none.
     """
 
     num_classes: int
     class_names: tuple[str, ...]
     clip_shape: tuple[int, int, int, int]
+    question_length: int
 
     def __len__(self) -> int: ...
 
@@ -120,7 +122,7 @@ def make_loader(
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # a map by (epoch, index), not by a number
         batch_sampler=_Steps(order, epoch, batch_size, (rank, world_size), range(start_step, steps)),  # type: ignore[arg-type]
-        collate_fn=partial(collate, shape=dataset.clip_shape),
+        collate_fn=partial(collate, shape=dataset.clip_shape, question_length=dataset.question_length),
         num_workers=workers,
         multiprocessing_context=_worker_context() if workers else None,
         timeout=600

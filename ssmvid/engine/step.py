@@ -84,15 +84,16 @@ def take_step(
     return Outcome(n_ok, n_failed, norm, not bad, bool(stops), tokens, memory)
 
 
-def or_stand_in(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Frames (b, c, T, H, W) and labels (b,) on `device`; one black clip where the batch has none.
+def task_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, ...]:
+    """What a task is called with, on `device`: frames (b, c, T, H, W), labels (b,) and, where asked, questions (b, q).
 
-    Ranks compute in step with each other, so one without clips must compute too. Its result counts for nothing.
+    Ranks compute in step with each other, so one without clips must compute too: on one black clip, whose result counts
+    for nothing.
     """
-    frames, labels = batch.frames, batch.labels
+    inputs = [batch.frames, batch.labels, *([batch.questions] if batch.questions.shape[1] else [])]
     if not batch.ids:
-        frames, labels = frames.new_zeros(1, *frames.shape[1:]), labels.new_zeros(1)
-    return frames.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        inputs = [tensor.new_zeros(1, *tensor.shape[1:]) for tensor in inputs]
+    return tuple(tensor.to(device, non_blocking=True) for tensor in inputs)
 
 
 def _backward(
@@ -106,16 +107,16 @@ def _backward(
     state.task.train()
     for i, batch in enumerate(batches):
         last = i == len(batches) - 1
-        frames, labels = or_stand_in(batch, accelerator.device)
+        inputs = task_inputs(batch, accelerator.device)
         with ranks.context(), nullcontext() if last else accelerator.no_sync(state.task):
-            output = state.task(frames, labels)
+            output = state.task(*inputs)
             # Ranks are averaged, clips are not: undo the one mean and take the other. Those of a row each have the
             # whole loss, and the mean over them is what their shares add up to.
             weight = len(batch.ids) * ranks.rows / n_ok
             accelerator.backward(output["loss"] * weight)
         finite = finite and bool(torch.isfinite(output["loss"]))
         if batch.ids and ranks.speaks:
-            score.count(output["logits"].detach(), labels, output["loss"])
+            score.count(output["logits"].detach(), inputs[1], output["loss"])
         if batch.ids:
             tokens, memory = tokens + output.get("tokens", 0), output.get("memory")
     return finite, tokens, memory

@@ -99,8 +99,9 @@ class Trainer:
         """Train to the end, or to a signal, from wherever the run in `folder` stands.
 
         Args:
-            task: `task(frames, labels)` gives {"loss", "logits"}, and where it knows them "tokens", how many its model
-                made of the frames, and "memory", what its backward keeps, for the log; its model is `task.model`.
+            task: `task(frames, labels)`, with questions last where the data set asks any, gives {"loss", "logits"}, and
+                where it knows them "tokens", how many its model made of the frames, and "memory", what its backward
+                keeps, for the log; its model is `task.model`.
             train_set: a data set of `ssmvid.data`.
             val_set: the same, for validation.
             optim: the optimizer's settings.

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ssmvid.data import ClipDataset, make_loader
 from ssmvid.engine.devices import Ranks
 from ssmvid.engine.score import Score
-from ssmvid.engine.step import or_stand_in
+from ssmvid.engine.step import task_inputs
 
 _log = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ def validate(
     for batch in tqdm(loader, desc="validation", leave=False, disable=not accelerator.is_main_process):
         for error in batch.failed:
             _log.warning("failed video: %s", error)
-        frames, labels = or_stand_in(batch, accelerator.device)
+        inputs = task_inputs(batch, accelerator.device)
         with accelerator.autocast(), ranks.context():
-            output = task(frames, labels)
+            output = task(*inputs)
         if ranks.speaks:
             score.fail(len(batch.failed))
             if batch.ids:
-                score.count(output["logits"].float(), labels, output["loss"])
+                score.count(output["logits"].float(), inputs[1], output["loss"])
     return score.compute()

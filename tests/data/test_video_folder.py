@@ -99,7 +99,7 @@ def test_normalised_as_told(root):
 
 def test_settings_out_of_range(root, tmp_path):
     for wrong in ({}, {"fps": 2.0, "stride": 2}):
-        with pytest.raises(ValueError, match="give either fps or stride"):
+        with pytest.raises(ValueError, match="give one of fps, stride and uniform"):
             VideoFolder(root, split="train", **wrong)
     for wrong in ({"frames": 0}, {"size": 0}, {"min_crop": 0.0}, {"flip": 1.5}):
         with pytest.raises(ValueError, match="are needed, got"):

@@ -45,7 +45,7 @@ class Numbers:
     def __init__(self, size: int = 68, broken: tuple[int, ...] = (), nan: tuple[int, ...] = ()) -> None:
         self.size, self.broken, self.nan = size, broken, nan
         self.num_classes, self.class_names = 3, ("a", "b", "c")
-        self.clip_shape = (1, 2, 2, 4)
+        self.clip_shape, self.question_length = (1, 2, 2, 4), 0
         self.seen: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
