@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import json
 import platform
@@ -11,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import torch
 import triton
+
+from ssmvid.engine.peak import PeakMemory
 
 MIB = 2**20
 
@@ -48,7 +49,7 @@ def measure(run: Callable[[], object], device: str, seconds: float) -> tuple[flo
     run()
     times = [1e3 * duration for duration in durations(run, device, seconds)]
     fast, _, _, slow = quantiles(times, n=5, method="inclusive")
-    return fast, sorted(times)[len(times) // 2], slow
+    return fast, median(times), slow
 
 
 def durations(run: Callable[[], object], device: str, seconds: float) -> list[float]:
@@ -75,18 +76,18 @@ def peak_mib(run: Callable[[], object], device: str) -> float | None:
         before = torch.cuda.memory_allocated()
         run()
         return (torch.cuda.max_memory_allocated() - before) / MIB
-    status, marks = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-    if not marks.exists():
-        return None
-    ctypes.CDLL(None).malloc_trim(0)  # or freed memory, still resident, would hide what the call takes
-    marks.write_text("5")  # the high-water mark falls to what is resident now
-    before = _status_kib(status, "VmRSS")
+    peak = PeakMemory(torch.device(device))
     run()
-    return (_status_kib(status, "VmHWM") - before) / 1024
+    return peak.mib()
 
 
-def _status_kib(status: Path, name: str) -> int:
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(f"{name}:"))
+def free_bytes(device: str) -> float:
+    """What a run may still take; on the CPU as the system reckons, infinite where it does not say."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    memory = Path("/proc/meminfo")
+    lines = memory.read_text().splitlines() if memory.exists() else []
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), float("inf"))
 
 
 def device_name(device: str) -> str:
@@ -108,7 +109,16 @@ def save(rows: Iterator[dict[str, Any]] | list[dict[str, Any]], folder: Path, de
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() else "-" for c in where["device"].lower())
     for row in rows:
-        with open(folder / f"{name}.jsonl", "a") as file:
+        with open(_results(folder, device), "a") as file:
             file.write(json.dumps(row | where) + "\n")
+
+
+def rows(folder: Path, device: str) -> list[dict[str, Any]]:
+    """All rows of this device, in the order they were saved."""
+    return [json.loads(line) for line in _results(folder, device).read_text().splitlines()]
+
+
+def _results(folder: Path, device: str) -> Path:
+    name = "".join(c if c.isalnum() else "-" for c in device_name(device).lower())
+    return folder / f"{name}.jsonl"

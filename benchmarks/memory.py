@@ -1,7 +1,9 @@
 """Memory and step time of the four policies of `ssmvid.memory`, against layers and length.
 
-python benchmarks/memory.py              # a small MultiScan on this machine: rows, docs/memory.png
-python benchmarks/memory.py --published  # the plan for the two sizes of Video-Ma2mba, computed; nothing of it is run
+python benchmarks/memory.py                      # a small MultiScan on this machine: rows, docs/memory.png
+python benchmarks/memory.py --long 16384 65536   # a step at each of these lengths: rows
+python benchmarks/memory.py --slopes             # of the rows of --long: the table, slopes, docs/memory_long.png
+python benchmarks/memory.py --published          # the plan for the two sizes of Video-Ma2mba, computed; nothing is run
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import machine
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +31,7 @@ SMALL = dict(dim=64, num_classes=0, img_size=64, tubelet=(1, 8, 8), state_size=1
 FRAME = 64  # tokens a frame
 LENGTHS, DEPTH = (1024, 2048, 4096, 8192), 8  # tokens; layers of the sweep over them
 DEPTHS, LENGTH = (4, 8, 16, 32), 2048
+LONG_DEPTH = 4  # layers, as experiment=long_video has
 TIMED, ROUNDS = (DEPTH, 4096), 3
 # Width, layers, tokens: arXiv:2411.19460, section 4.1 and table 3.
 PUBLISHED = {"370M": (1024, 48, 2**21), "2.7B": (2560, 64, 2**19)}
@@ -38,14 +42,23 @@ SHOWN = ("off", "every_layer", "nested_sqrt", "multi_axis x2", "multi_axis")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", action="store_true")
+    parser.add_argument("--long", type=int, nargs="+", metavar="TOKENS")
+    parser.add_argument("--slopes", action="store_true")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    results = ROOT / "benchmarks" / "results"
     if args.published:
         print("\n\n".join(published(args.device)))
         return
+    if args.slopes:
+        report(machine.rows(results, args.device), ROOT / "docs" / "memory_long.png")
+        return
     torch.set_num_threads(1)
+    if args.long:
+        machine.save(lengthened(args.long, args.device), results, args.device)
+        return
     rows = list(measured(args.device))
-    machine.save([*rows, *timed(args.device)], ROOT / "benchmarks" / "results", args.device)
+    machine.save([*rows, *timed(args.device)], results, args.device)
     draw(rows, ROOT / "docs" / "memory.png")
 
 
@@ -79,6 +92,24 @@ def timed(device: str) -> Iterator[dict[str, Any]]:
         peak = machine.peak_mib(partial(train, model, clip, cells), device)
         yield described(name, *TIMED, cells) | times | dict(peak_mib=peak)
         print(name, TIMED, cells, times, peak, flush=True)
+
+
+def lengthened(lengths: list[int], device: str) -> Iterator[dict[str, Any]]:
+    """A row a length and policy, of one step; of a policy that would keep more than is free, without a time."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    train(*make(LONG_DEPTH, 256, device), Cells(1, 1))  # compiles
+    for tokens in lengths:
+        model, clip = make(LONG_DEPTH, tokens, device)
+        for name, cells, planned in cuts(model, clip):
+            row = described(name, LONG_DEPTH, tokens, cells) | dict(op="memory_long", planned_mib=planned / 2**20)
+            if planned < 0.7 * machine.free_bytes(device):  # passing tensors and gradients take their part
+                start = clock()
+                peak = machine.peak_mib(partial(train, model, clip, cells), device)
+                seconds = clock() - start
+                row |= dict(step_s=seconds, tokens_per_s=tokens / seconds, peak_mib=peak, threads=1)
+            model.zero_grad()
+            print(row, flush=True)
+            yield row
 
 
 def described(name: str, depth: int, tokens: int, cells: Cells) -> dict[str, Any]:
@@ -148,6 +179,40 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     right.set(xlabel=f"layers, {LENGTH} tokens", xscale="log")
     left.legend(fontsize=8)
     figure.savefig(file, dpi=120)
+
+
+def report(rows: list[dict[str, Any]], file: Path) -> None:
+    """The rows of `lengthened` as a table of tokens a second and peaks, their slopes against length, and a plot."""
+    rows = [row for row in rows if row["op"] == "memory_long"]
+    lengths = sorted({row["l"] for row in rows})
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    print("| policy | " + " | ".join(f"{l:,}" for l in lengths) + " | slope of peak | of time |")
+    print("|---" * (len(lengths) + 3) + "|")
+    for name in SHOWN:
+        own = {row["l"]: row for row in rows if row["policy"] == name}
+        run = [own[l] for l in lengths if l in own and "step_s" in own[l]]
+        if not run:
+            continue
+        for axes, key in ((left, "peak_mib"), (right, "step_s")):
+            axes.plot([row["l"] for row in run], [row[key] for row in run], marker="o", label=name)
+        shown = [cell(own[l]) if l in own else "" for l in lengths]
+        print(f"| `{name}` | {' | '.join(shown)} | {slope(run, 'peak_mib'):.2f} | {slope(run, 'step_s'):.2f} |")
+    both = dict(xlabel=f"tokens, {LONG_DEPTH} layers", xscale="log", yscale="log")
+    left.set(ylabel="MiB that a step adds at its peak", **both)
+    right.set(ylabel="CPU seconds of a step", **both)
+    left.legend(fontsize=8)
+    figure.savefig(file, dpi=120)
+
+
+def cell(row: dict[str, Any]) -> str:
+    if "step_s" not in row:
+        return f"not run: keeps {row['planned_mib']:,.0f} MiB"
+    return f"{row['peak_mib']:,.0f} MiB, {row['tokens_per_s']:,.0f}/s"
+
+
+def slope(rows: list[dict[str, Any]], key: str) -> float:
+    """Of the logarithm of a number against that of the length."""
+    return float(np.polyfit(np.log([row["l"] for row in rows]), np.log([row[key] for row in rows]), 1)[0])
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from crossover import PEER
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 LONG = 16384  # slopes are taken from here on, where a line has three points there, else over all of it
 FEWEST = 3  # points of a line
+APART = ("case", "k", "model")  # rows that differ in one of them lie on lines of their own
 
 Row = dict[str, Any]
 
@@ -23,14 +25,14 @@ def sweeps(rows: list[Row], docs: Path, name: str) -> Iterator[str]:
     for which in dict.fromkeys(row["pass"] for row in rows):
         lines = {}
         for backend in dict.fromkeys(row["backend"] for row in rows):
-            for case, k in dict.fromkeys((row.get("case"), row.get("k")) for row in rows):
+            for key in dict.fromkeys(tuple(row.get(name) for name in APART) for row in rows):
                 line = sorted(
                     (row["tokens"] if "tokens" in row else row["l"], row["ms"], row.get("peak_mib"))
                     for row in rows
-                    if (row["pass"], row["backend"], row.get("case"), row.get("k")) == (which, backend, case, k)
+                    if (row["pass"], row["backend"], *(row.get(name) for name in APART)) == (which, backend, *key)
                 )
                 if len(line) >= FEWEST:
-                    lines[f"{backend}, k={k}" if k else backend] = line
+                    lines[name_of(backend, *key)] = line
         if lines:
             file = docs / "benchmarks" / f"{name}-{which}.png"
             file.parent.mkdir(exist_ok=True)
@@ -41,6 +43,13 @@ def sweeps(rows: list[Row], docs: Path, name: str) -> Iterator[str]:
             for label, line in lines.items():
                 time, memory = (slope(line, column) for column in (1, 2))
                 yield f"| {label} | {time} | {memory} |"
+
+
+def name_of(backend: str, case: str | None, k: int | None, model: str | None) -> str:
+    """A line's name. The attention that models are measured beside is the same for all of them."""
+    if model and backend != PEER:
+        return f"{model}, {backend}"
+    return f"{backend}, k={k}" if k else backend
 
 
 def slope(line: list[tuple[int, float, float | None]], column: int) -> str:

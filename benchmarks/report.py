@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import plots
+from crossover import crossovers
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md"
@@ -21,6 +22,7 @@ TITLES = {
     "rms_norm": "rms_norm after an add",
     "layer_norm": "layer_norm after an add",
     "model": "Models, forward",
+    "encoder": "Visual token encoders, forward",
 }
 # What makes two rows the same measurement, and so one table; what makes two rows of it one cell.
 TABLE = ("device", "op", "dtype", "threads")
@@ -63,6 +65,8 @@ def page(rows: list[Row]) -> Iterator[str]:
         for (*_, pass_), block in grouped(group, ("case", "l", "k", "model", "frames", "pass")):
             for row in block:
                 yield f"| {shape(row)} | {pass_} | {' | '.join(figures(row, block[0]))} |"
+        if op == "model":
+            yield from ("", *(f"- {line}." for line in crossovers(group)))
         yield from plots.sweeps(group, ROOT / "docs", "-".join(map(str, (plots.slug(device), op, dtype))))
         made = sorted({f"commit {row['commit']}, torch {row['torch']}, {row['date']}" for row in group})
         yield from ("", f"{'; '.join(made)}.")

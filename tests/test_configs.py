@@ -1,5 +1,6 @@
 """Every choice of every config group composes, and everything in it can be built."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -13,23 +14,21 @@ from ssmvid.data import write_videos
 ROOT = Path(__file__).parents[1] / "hydra_configs"
 # What a choice decides is its keys, not its size.
 SMALL = {"model=vmamba_tiny": "model.depths=[1,1]", "model=mambavision_tiny": "model.depths=[1,1,2,2]"}
-APART = ("ablation", "connector")  # swept, and built by tests/lmm
+APART = ("ablation", "connector", "eval", "language_model")  # swept, built by tests/lmm, or below
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in ROOT.glob("*/*.yaml") if path.parent.name not in APART)
 ABLATIONS = sorted(path.stem for path in (ROOT / "ablation").glob("*.yaml"))
 
 
-def composed(*overrides, name="train"):
+def composed(*overrides, name="train", **how):
     with initialize_config_dir(str(ROOT), version_base="1.3"):
-        return compose(name, overrides=["run=test", *overrides])
+        return compose(name, overrides=["run=test", *overrides], **how)
 
 
 def shrunk(choice):
     """Overrides that make a choice's model small."""
     if choice.startswith("hybrid="):
         return ["model=multiscan_micro"]  # the number of layers is what it decides
-    heads = (
-        ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith(("model=multiscan", "experiment=long")) else []
-    )
+    heads = ["++model.head_dim=8", "++model.hybrid=MW"] if choice.startswith(("model=multiscan", "experiment=")) else []
     return ["++model.dim=16", "++" + SMALL.get(choice, "model.depth=2"), *heads]
 
 
@@ -57,13 +56,22 @@ def test_choice_builds(choice, videos):
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_each_run_of_an_ablation_composes(ablation):
-    cfg = OmegaConf.load(ROOT / "ablation" / f"{ablation}.yaml")
+    cfg = composed(f"ablation={ablation}", return_hydra_config=True)
     for key, values in cfg.hydra.sweeper.params.items():
         if "(" not in values:
             for value in values.split(","):
                 composed(f"ablation={ablation}", f"{key}={value}")
     for callback in cfg.hydra.callbacks.values():
         assert instantiate(callback).group in cfg.hydra.sweeper.params
+
+
+@pytest.mark.parametrize("task", sorted(path.stem for path in (ROOT / "eval" / "task").glob("*.yaml")))
+def test_each_evaluation_is_a_function_with_these_options(task):
+    with initialize_config_dir(str(ROOT / "eval"), version_base="1.3"):
+        cfg = compose("eval", overrides=[f"task={task}", "checkpoint=x"])
+    evaluation = instantiate(cfg.task)
+    how = {name: cfg[name] for name in ("batch_size", "workers", "device", "precision", "out")}
+    inspect.signature(evaluation).bind("trained", "data", **how)
 
 
 def test_every_key_of_the_model_config_is_an_option_of_the_model():

@@ -1,16 +1,8 @@
-"""Backbones: clip -> tokens and grid. Importing this registers them with timm."""
+"""Backbones: clip -> tokens and grid. Importing this registers them with timm: every file of the folder is imported."""
 
-from ssmvid.backbones import (
-    local_vim_variants,
-    mamba_nd_variants,
-    mambareg_variants,
-    mambavision_variants,
-    multiscan_variants,
-    plain_mamba_variants,
-    videomamba_variants,
-    vim_variants,
-    vmamba_variants,
-)
+import importlib
+import pkgutil
+
 from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.checkpoint import load_checkpoint
 from ssmvid.backbones.local_vim import LocalVim
@@ -23,6 +15,9 @@ from ssmvid.backbones.videomamba import VideoMamba
 from ssmvid.backbones.videomamba_pretrain import VideoMambaPretrain
 from ssmvid.backbones.vim import Vim
 from ssmvid.backbones.vmamba import VMamba
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_module.name)
 
 __all__ = [
     "Backbone",
@@ -37,13 +32,4 @@ __all__ = [
     "VideoMambaPretrain",
     "Vim",
     "load_checkpoint",
-    "local_vim_variants",
-    "mamba_nd_variants",
-    "mambareg_variants",
-    "mambavision_variants",
-    "multiscan_variants",
-    "plain_mamba_variants",
-    "videomamba_variants",
-    "vim_variants",
-    "vmamba_variants",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ssmvid.layers import ClipEmbed, resize_temporal
-from ssmvid.parallel import refuse_context
+from ssmvid.parallel import active_context, mean_tokens, split_frames
 from ssmvid.scan import Grid
 
 
@@ -42,6 +42,8 @@ class Backbone(nn.Module):
     pretrained_cfg: Mapping[str, Any]  # timm's record of the weights: mean, std, input_size (c, H, W), hf_hub_id ...
     layers: nn.ModuleList  # one intermediate each
     feature_info: list[dict[str, object]]  # timm's: one entry a layer
+    feature_levels: int = 3  # the last layers that `features_only` gives unless told, as many as of timm's ViTs
+    frames_together: int = 1  # token frames that lie on one rank where a clip lies on several
     num_prefix_tokens: int = 0  # class and register tokens, before the grid
     undecayed: tuple[str, ...] = ()  # own parameters that weight decay would only shrink: tables and tokens
     stem: str = r"^cls_token|pos_embed|temporal_pos_embedding|patch_embed"  # names, for layer-wise learning rates
@@ -73,7 +75,20 @@ class Backbone(nn.Module):
 
     def pool(self, features: Tensor) -> Tensor:
         """What the classifier reads, (b, head_hidden_size), from `forward_features`."""
-        return features.mean(1)
+        return mean_tokens(features)
+
+    def stretch(self, clip: Tensor) -> Tensor:
+        """This rank's frames of a clip (b, c, T, H, W) that lies on several ranks; all of it outside a context.
+
+        Raises:
+            ValueError: there are fewer frames, segments or windows than ranks.
+        """
+        context = active_context()
+        if context is None:
+            return clip
+        (own,) = split_frames([self.patch_embed.check(clip).t], context.size, self.frames_together)[context.rank]
+        step = self.patch_embed.tubelet[0]
+        return clip[:, :, own.start * step : own.stop * step]
 
     @staticmethod
     def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,7 +140,6 @@ class Backbone(nn.Module):
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (b, num_classes) from `forward_features`; with `pre_logits` what the classifier reads."""
-        refuse_context(f"{type(self).__name__}.forward_head")
         pooled = self.head_drop(self.pool(features))
         return pooled if pre_logits else self.head(pooled)
 

@@ -10,6 +10,7 @@ from typing import Any
 from timm.models import build_model_with_cfg
 from torch import Tensor, nn
 
+from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.checkpoint import fit_state_dict
 
 # What timm's builder reads itself; everything else must be a keyword of the class.
@@ -20,11 +21,12 @@ BUILDER_OPTIONS = (
     "pretrained_model_args",
     "cache_dir",
     "features_only",
+    "feature_cls",
     "out_indices",
 )
 
 
-def build(model_class: type[nn.Module], name: str, options: dict[str, Any]) -> nn.Module:
+def build(model_class: type[Backbone], name: str, options: dict[str, Any]) -> nn.Module:
     """Build the registered model `name`.
 
     Args:
@@ -51,7 +53,7 @@ def build(model_class: type[nn.Module], name: str, options: dict[str, Any]) -> n
         pretrained_filter_fn=_fit_pretrained,
         # timm hands every class the configuration's number of classes; one without a classifier has no use for it.
         kwargs_filter=() if "num_classes" in known else ("num_classes",),
-        feature_cfg={"out_indices": 1, "feature_cls": "getter"},
+        feature_cfg={"out_indices": model_class.feature_levels, "feature_cls": "getter"},
     )
 
 

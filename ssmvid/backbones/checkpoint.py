@@ -14,6 +14,8 @@ from torch import Tensor
 
 from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.inflate import inflate
+from ssmvid.backbones.remerge import remerge
+from ssmvid.scan import Merge
 
 # Where training scripts put the weights in a file, and what they put before a key.
 WRAPPERS = ("model", "module", "state_dict")
@@ -22,7 +24,14 @@ HEAD = "head."
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
-def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False, from_image: bool = False) -> None:
+def load_checkpoint(
+    model: Backbone,
+    path: str | Path,
+    *,
+    new_head: bool = False,
+    from_image: bool = False,
+    merged: Merge | None = None,
+) -> None:
     """Load a checkpoint file into a backbone; nothing is changed unless all of it fits.
 
     Position tables of another length are resized to the model's grid: spatial ones from a square, as a table does
@@ -34,6 +43,8 @@ def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False
             'model', 'module' or 'state_dict', their keys may carry one of `PREFIXES`.
         new_head: leave the classifier as the model has it, whatever the file holds.
         from_image: the file holds an image model, `model` is a video model of its family: see `inflate`.
+        merged: how the file's model merges its scan paths, 'sum' or 'mean', where `model` merges them otherwise and is
+            to start with the same outputs: see `remerge`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -41,7 +52,7 @@ def load_checkpoint(model: Backbone, path: str | Path, *, new_head: bool = False
             unexpected and mis-shaped key.
     """
     try:
-        state = fit_state_dict(read_state_dict(path), model, new_head=new_head, from_image=from_image)
+        state = fit_state_dict(read_state_dict(path), model, new_head=new_head, from_image=from_image, merged=merged)
     except ValueError as error:
         raise ValueError(f"checkpoint {path}: {error}") from error
     model.load_state_dict(state, strict=not new_head)
@@ -68,7 +79,12 @@ def read_state_dict(path: str | Path) -> dict[str, Any]:
 
 
 def fit_state_dict(
-    state: Mapping[str, Any], model: Backbone, *, new_head: bool = False, from_image: bool = False
+    state: Mapping[str, Any],
+    model: Backbone,
+    *,
+    new_head: bool = False,
+    from_image: bool = False,
+    merged: Merge | None = None,
 ) -> dict[str, Tensor]:
     """A checkpoint's weights under the model's keys and in its shapes.
 
@@ -77,6 +93,7 @@ def fit_state_dict(
         model: the backbone it is for.
         new_head: drop the classifier.
         from_image: inflate an image model's weights.
+        merged: rewrite those of a model that merges its paths so.
 
     Raises:
         ValueError: it does not fit; the message lists every missing, unexpected and mis-shaped key.
@@ -85,6 +102,8 @@ def fit_state_dict(
     whole = model.from_official(_unwrap(state))
     if from_image:
         whole = inflate(whole, model)
+    if merged is not None:
+        whole = remerge(whole, model, merged)
     weights = {key: value for key, value in whole.items() if not (new_head and key.startswith(HEAD))}
     for key, table in weights.items():
         if key in own and table.shape != own[key].shape and table.shape[-1] == own[key].shape[-1]:

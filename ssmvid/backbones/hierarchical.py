@@ -62,6 +62,7 @@ class Hierarchical(Backbone):
         ValueError: the sizes do not fit the stem.
     """
 
+    feature_levels = 4  # every stage
     undecayed = ("temporal_pos_embedding",)
     stem = r"^patch_embed|temporal_pos_embedding"
 

@@ -130,7 +130,10 @@ class Isotropic(Backbone):
         return add_and_norm(self.drop_path(stream.tokens), stream.residual, self.norm_f)[0]
 
     def pool(self, features: Tensor) -> Tensor:
-        return features[:, 0] if self.num_prefix_tokens else features.mean(1)
+        if not self.num_prefix_tokens:
+            return super().pool(features)
+        refuse_context(f"{type(self).__name__} with a class token")
+        return features[:, 0]
 
     def resize_table(self, key: str, table: Tensor) -> Tensor:
         """`pos_embed` is taken to be of a square, as a table does not say how many rows it has."""

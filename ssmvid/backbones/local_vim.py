@@ -11,7 +11,7 @@ from ssmvid.backbones.base import Stream
 from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.layers import rotate_grid
 from ssmvid.mixers import LocalMamba
-from ssmvid.scan import patterns_by_layer
+from ssmvid.scan import Merge, patterns_by_layer
 
 SIDE = 14  # rows and columns that the rotary angles are counted in, at any size
 
@@ -35,13 +35,15 @@ class LocalVim(Isotropic):
         in_chans: colour channels c.
         state_size: n of the scans.
         orders: the scan orders of every block, or several such lists for `schedule='alternate'`: as many lists as
-            layers give each its own. Only their number changes the parameters.
+            layers give each its own. Of the orders, only their number changes the parameters.
         schedule: which list a layer takes: 'same', 'alternate' or 'halves'.
+        merge: how the outputs along a block's orders merge: 'sum', 'mean', 'concat' or 'gated'; as in `ScanPattern`.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 
     Raises:
-        ValueError: the sizes do not fit the tubelet, `dim` no rotary positions, or an order or schedule is unknown.
+        ValueError: the sizes do not fit the tubelet, `dim` no rotary positions, or an order, schedule or merge is
+            unknown.
 
     Source: Huang et al. 2024, arXiv:2403.09338, and its released code (Apache-2.0).
     """
@@ -62,12 +64,13 @@ class LocalVim(Isotropic):
         state_size: int = 16,
         orders: Sequence[str] | Sequence[Sequence[str]] = ("thw", "thw+rev", "thw+window2", "thw+window2+rev"),
         schedule: str = "same",
+        merge: Merge = "sum",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
         if rope and dim % 4:
             raise ValueError(f"LocalVim: dim must be a multiple of 4 for rotary positions, got {dim}")
-        patterns = patterns_by_layer(orders, schedule, depth, place="middle")
+        patterns = patterns_by_layer(orders, schedule, depth, merge, place="middle")
         super().__init__(
             mixers=[LocalMamba(dim, pattern=pattern, state_size=state_size, search=search) for pattern in patterns],
             dim=dim,

@@ -14,7 +14,8 @@ from ssmvid.backbones.base import Stream
 from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.layers import PatchMerge2d, resize_grid, to_maps, to_tokens
 from ssmvid.mixers import Mamba
-from ssmvid.scan import PATTERNS, Grid, patterns_by_layer
+from ssmvid.parallel import refuse_context
+from ssmvid.scan import PATTERNS, Grid, Merge, patterns_by_layer
 
 # Released keys, of the video and of the image models, and ours.
 RENAMES = (
@@ -47,8 +48,9 @@ class MambaND(Isotropic):
         in_chans: colour channels c.
         state_size: n of the scans.
         orders: the scan orders of every block, or several such lists for `schedule='alternate'`. One order a block
-            are the released models; only their number changes the parameters.
+            are the released models; of the orders, only their number changes the parameters.
         schedule: which list a layer takes: 'same', 'alternate' or 'halves'.
+        merge: how the outputs along a block's orders merge: 'sum', 'mean', 'concat' or 'gated'; as in `ScanPattern`.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 
@@ -75,12 +77,13 @@ class MambaND(Isotropic):
         state_size: int = 16,
         orders: Sequence[str] | Sequence[Sequence[str]] = PATTERNS["mamba_nd"].orders,
         schedule: str = "alternate",
+        merge: Merge = "sum",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
         if halve_after is not None and not 0 <= halve_after < depth:
             raise ValueError(f"MambaND: halve_after must be one of {depth} blocks, or None, got {halve_after}")
-        patterns = patterns_by_layer(orders, schedule, depth)
+        patterns = patterns_by_layer(orders, schedule, depth, merge)
         super().__init__(
             mixers=[Mamba(dim, pattern=pattern, state_size=state_size) for pattern in patterns],
             dim=dim,
@@ -118,6 +121,7 @@ class MambaND(Isotropic):
 
     def positions(self, grid: Grid) -> tuple[Tensor, Tensor]:
         """One table for time and space."""
+        refuse_context(f"{type(self).__name__} with a temporal table")
         table = resize_grid(self.pos_embed, self.grid, grid).unflatten(1, (grid.t, -1))
         return table[:, 0, :0], table
 
@@ -129,7 +133,7 @@ class MambaND(Isotropic):
         return Stream(to_tokens(maps, stream.grid.t), None, Grid(stream.grid.t, *maps.shape[-2:]))
 
     def pool(self, features: Tensor) -> Tensor:
-        return self.fc_norm(features.mean(1))
+        return self.fc_norm(super().pool(features))
 
     def resize_table(self, key: str, table: Tensor) -> Tensor:
         """`pos_embed` is taken to be of squares and of this model's frames, as a table does not say what it is of."""

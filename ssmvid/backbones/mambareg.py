@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssmvid.backbones.isotropic import Isotropic, rms_norm
 from ssmvid.mixers import Mamba
-from ssmvid.scan import Grid, patterns_by_layer
+from ssmvid.scan import Grid, Merge, patterns_by_layer
 
 
 class MambaReg(Isotropic):
@@ -30,6 +30,7 @@ class MambaReg(Isotropic):
         state_size: n of the scans.
         orders: the scan orders of every block, or several such lists for `schedule='alternate'`.
         schedule: which list a layer takes: 'same', 'alternate' or 'halves'.
+        merge: how the outputs along a block's orders merge: 'sum', 'mean', 'concat' or 'gated'; as in `ScanPattern`.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 
@@ -56,12 +57,13 @@ class MambaReg(Isotropic):
         state_size: int = 16,
         orders: Sequence[str] | Sequence[Sequence[str]] = ("thw", "thw+rev"),
         schedule: str = "same",
+        merge: Merge = "mean",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
         if dim % reduce:
             raise ValueError(f"MambaReg: reduce must divide dim = {dim}, got {reduce}")
-        patterns = patterns_by_layer(orders, schedule, depth, merge="mean", place="spread")
+        patterns = patterns_by_layer(orders, schedule, depth, merge, place="spread")
         super().__init__(
             mixers=[Mamba(dim, pattern=pattern, state_size=state_size) for pattern in patterns],
             dim=dim,

@@ -78,13 +78,15 @@ class MultiScan(Isotropic):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
+        letters = hybrid_pattern(hybrid, depth)
+        window = (causal_frames or 1) if window is None else window
         mixers = hybrid_mixers(
-            hybrid_pattern(hybrid, depth),
+            letters,
             dim,
             orders=orders,
             schedule=schedule,
             causal_frames=causal_frames,
-            window=(causal_frames or 1) if window is None else window,
+            window=window,
             state_size=state_size,
             expand=expand,
             head_dim=head_dim,
@@ -101,6 +103,7 @@ class MultiScan(Isotropic):
             drop_path_rate=drop_path_rate,
         )
         self.causal_frames = causal_frames
+        self.frames_together = causal_frames or (window if "W" in letters else 1)
         self.register_tokens = nn.Parameter(torch.zeros(1, registers, dim)) if registers else None
         if self.register_tokens is not None:
             nn.init.trunc_normal_(self.register_tokens, std=0.02)

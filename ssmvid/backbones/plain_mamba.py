@@ -12,7 +12,7 @@ from ssmvid.backbones.base import Backbone, Stream
 from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.layers import ConvStem, to_maps, to_tokens
 from ssmvid.mixers import PlainMambaMixer
-from ssmvid.scan import patterns_by_layer
+from ssmvid.scan import Merge, patterns_by_layer
 
 STEM_DIM = 64
 FINAL_EPS = 1e-6
@@ -38,11 +38,12 @@ class PlainMamba(Isotropic):
         orders: the scan orders of every block, or several such lists for `schedule='alternate'`; they share all
             parameters.
         schedule: which list a layer takes: 'same', 'alternate' or 'halves'.
+        merge: how the outputs along a block's orders merge: 'sum', 'mean', 'concat' or 'gated'; as in `ScanPattern`.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 
     Raises:
-        ValueError: the tubelet is another, the sizes do not fit it, or an order or schedule is unknown.
+        ValueError: the tubelet is another, the sizes do not fit it, or an order, schedule or merge is unknown.
 
     Source: Yang et al. 2024, arXiv:2403.17695, section 3, and its released code (Apache-2.0).
     """
@@ -69,13 +70,14 @@ class PlainMamba(Isotropic):
             "twh+snake2d+rev",
         ),
         schedule: str = "same",
+        merge: Merge = "sum",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
         t, h, w = tubelet
         if t != 1 or h % 2 or w % 2:
             raise ValueError(f"PlainMamba: tubelet must be one frame, even rows and even columns, got {(t, h, w)}")
-        patterns = patterns_by_layer(orders, schedule, depth)
+        patterns = patterns_by_layer(orders, schedule, depth, merge)
         super().__init__(
             mixers=[PlainMambaMixer(dim, pattern=pattern, state_size=state_size) for pattern in patterns],
             dim=dim,

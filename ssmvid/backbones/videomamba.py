@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.mixers import Mamba
-from ssmvid.scan import patterns_by_layer
+from ssmvid.scan import Merge, patterns_by_layer
 
 
 class VideoMamba(Isotropic):
@@ -27,13 +27,14 @@ class VideoMamba(Isotropic):
         in_chans: colour channels c.
         state_size: n of the scans.
         orders: the scan orders of every block, or several such lists for `schedule='alternate'`. Two orders a block
-            are the released model; only their number changes the parameters.
+            are the released model; of the orders, only their number changes the parameters.
         schedule: which list a layer takes: 'same', 'alternate' or 'halves'.
+        merge: how the outputs along a block's orders merge: 'sum', 'mean', 'concat' or 'gated'; as in `ScanPattern`.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 
     Raises:
-        ValueError: the sizes are no multiple of the tubelet, or an order or schedule is unknown or does not fit.
+        ValueError: the sizes are no multiple of the tubelet, or an order, schedule or merge is unknown or does not fit.
 
     Source: Li et al. 2024, arXiv:2403.06977, section 3 and its released code (Apache-2.0).
     """
@@ -51,10 +52,11 @@ class VideoMamba(Isotropic):
         state_size: int = 16,
         orders: Sequence[str] | Sequence[Sequence[str]] = ("thw", "thw+rev"),
         schedule: str = "same",
+        merge: Merge = "sum",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
-        patterns = patterns_by_layer(orders, schedule, depth)
+        patterns = patterns_by_layer(orders, schedule, depth, merge)
         super().__init__(
             mixers=[Mamba(dim, pattern=pattern, state_size=state_size) for pattern in patterns],
             dim=dim,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ssmvid.backbones.isotropic import Isotropic
 from ssmvid.mixers import Mamba
-from ssmvid.scan import patterns_by_layer
+from ssmvid.scan import Merge, patterns_by_layer
 
 
 class Vim(Isotropic):
@@ -26,14 +26,16 @@ class Vim(Isotropic):
         stride: of the tubelets; None: they do not overlap.
         in_chans: colour channels c.
         state_size: n of the scans.
-        bimamba: 'v2' for a parameter set each direction, their outputs' mean; 'v1' for one set but for A, their sum.
+        bimamba: 'v2' for a parameter set each direction, 'v1' for one set but for A.
         orders: the scan orders of every block, or several such lists for `schedule='alternate'`.
         schedule: which list a layer takes: 'same', 'alternate' or 'halves'.
+        merge: how the outputs along a block's orders merge: 'sum', 'mean', 'concat' or 'gated'; as in `ScanPattern`.
+            None: as released, their mean with 'v2', their sum with 'v1'.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 
     Raises:
-        ValueError: the sizes do not fit the tubelet, `bimamba` is unknown, or an order or schedule is.
+        ValueError: the sizes do not fit the tubelet, `bimamba` is unknown, or an order, schedule or merge is.
 
     Source: Zhu et al. 2024, arXiv:2401.09417, sections 3.2 and 4.2, and its released code (Apache-2.0).
     """
@@ -53,13 +55,15 @@ class Vim(Isotropic):
         bimamba: Literal["v1", "v2"] = "v2",
         orders: Sequence[str] | Sequence[Sequence[str]] = ("thw", "thw+rev"),
         schedule: str = "same",
+        merge: Merge | None = None,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
         if bimamba not in ("v1", "v2"):
             raise ValueError(f"Vim: bimamba must be 'v1' or 'v2', got {bimamba!r}")
         v1 = bimamba == "v1"
-        patterns = patterns_by_layer(orders, schedule, depth, merge="sum" if v1 else "mean", place="middle")
+        released: Merge = "sum" if v1 else "mean"
+        patterns = patterns_by_layer(orders, schedule, depth, merge or released, place="middle")
         super().__init__(
             mixers=[Mamba(dim, pattern=pattern, state_size=state_size, shared=v1) for pattern in patterns],
             dim=dim,

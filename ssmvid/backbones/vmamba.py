@@ -12,7 +12,7 @@ from ssmvid.backbones.hierarchical import Hierarchical, Stage, drop_path_rates
 from ssmvid.blocks import MlpBlock
 from ssmvid.layers import ConvStem, PatchMerge2d
 from ssmvid.mixers import SS2D
-from ssmvid.scan import patterns_by_layer
+from ssmvid.scan import Merge, patterns_by_layer
 
 NORM_EPS = 1e-5
 # Released keys, of the first code and of the present one, and ours. A stage's downsampling is ours of the next.
@@ -51,13 +51,14 @@ class VMamba(Hierarchical):
         img_size: H and W, or both, that the model is made for.
         in_chans: colour channels c.
         orders: the scan orders of every block, or several such lists for `schedule='alternate'`. Four orders a block
-            are the released model; only their number changes the parameters.
+            are the released model; of the orders, only their number changes the parameters.
         schedule: which list a block takes, counted over all stages: 'same', 'alternate' or 'halves'.
+        merge: how the outputs along a block's orders merge: 'sum', 'mean', 'concat' or 'gated'; as in `ScanPattern`.
         drop_rate: dropout before the classifier.
         drop_path_rate: stochastic depth of the last block; the others' grow linearly towards it.
 
     Raises:
-        ValueError: the sizes are no multiples of 4, or an order or schedule is unknown or does not fit.
+        ValueError: the sizes are no multiples of 4, or an order, schedule or merge is unknown or does not fit.
 
     Source: Liu et al. 2024, arXiv:2401.10166, section 4 and its released code (MIT).
     """
@@ -77,11 +78,12 @@ class VMamba(Hierarchical):
         in_chans: int = 3,
         orders: Sequence[str] | Sequence[Sequence[str]] = ("thw", "twh", "thw+rev", "twh+rev"),
         schedule: str = "same",
+        merge: Merge = "sum",
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
         dims = [dim * 2**i for i in range(len(depths))]
-        patterns = iter(patterns_by_layer(orders, schedule, sum(depths)))
+        patterns = iter(patterns_by_layer(orders, schedule, sum(depths), merge))
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
 
         def block(width: int) -> MlpBlock:

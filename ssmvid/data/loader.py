@@ -22,15 +22,20 @@ class ClipDataset(Protocol):
         num_classes: Labels are 0 <= label < num_classes.
         class_names: A name each.
         clip_shape: (c, T, H, W) of every clip.
+        question_length: Token ids of every clip's question, 0 for none.
     """
 
     num_classes: int
     class_names: tuple[str, ...]
     clip_shape: tuple[int, int, int, int]
+    question_length: int
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, key: Key) -> Clip | VideoError: ...
+
+    def at_length(self, frames: int) -> ClipDataset:
+        """The same samples as clips of T = `frames`; labels keep their meaning."""
 
 
 def steps_per_epoch(samples: int, *, batch_size: int, world_size: int = 1, drop_last: bool) -> int:
@@ -117,7 +122,7 @@ def make_loader(
     return DataLoader(
         dataset,  # type: ignore[arg-type]  # a map by (epoch, index), not by a number
         batch_sampler=_Steps(order, epoch, batch_size, (rank, world_size), range(start_step, steps)),  # type: ignore[arg-type]
-        collate_fn=partial(collate, shape=dataset.clip_shape),
+        collate_fn=partial(collate, shape=dataset.clip_shape, question_length=dataset.question_length),
         num_workers=workers,
         multiprocessing_context=_worker_context() if workers else None,
         timeout=600

@@ -48,6 +48,8 @@ class MovingDigits:
         ValueError: a number or a name is out of its range.
     """
 
+    question_length = 0
+
     def __init__(
         self,
         *,
@@ -85,6 +87,17 @@ class MovingDigits:
         pixels = torch.from_numpy((clip - _MEAN) / _STD).expand(3, -1, -1, -1)
         return Clip(pixels.contiguous(), label, f"{self.split}/{epoch}/{index}")
 
+    def at_length(self, frames: int) -> MovingDigits:
+        """The same settings with another T. Its T / 2 classes are the first of those of a longer clip."""
+        return MovingDigits(
+            split=self.split,
+            frames=frames,
+            size=self.size,
+            num_clips=self.num_clips,
+            seed=self.seed,
+            shuffle_frames=self.shuffle_frames,
+        )
+
     def path(self, rng: np.random.Generator, label: int) -> NDArray[np.int64]:
         """The places of the ring in the order they are visited, (T,): a permutation, its start uniform."""
         if self.shuffle_frames:
@@ -94,7 +107,7 @@ class MovingDigits:
 
     def ring(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """The T pictures of one clip, place by place, float32 (T, H, W) in [0, 1]; no label enters."""
-        images = _digits()[:_TRAIN_DIGITS] if self.split == "train" else _digits()[_TRAIN_DIGITS:]
+        images, _ = digits_of(self.split)
         digit = images[rng.integers(len(images))]
         unit = self.size / 32
         brightness, radius = rng.uniform(0.7, 1.0), unit * rng.uniform(6.0, 7.5)
@@ -114,10 +127,12 @@ class MovingDigits:
 
 
 @cache
-def _digits() -> NDArray[np.float32]:
-    """(1797, 8, 8) in [0, 1]."""
+def digits_of(split: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """A split's digit images, (n, 8, 8) in [0, 1], and which digit each shows, (n,)."""
     with files("ssmvid.data").joinpath("digits.npz").open("rb") as file, np.load(file) as archive:
-        return archive["images"].astype(np.float32) / 16
+        images, labels = archive["images"].astype(np.float32) / 16, archive["labels"].astype(np.int64)
+    own = slice(None, _TRAIN_DIGITS) if split == "train" else slice(_TRAIN_DIGITS, None)
+    return images[own], labels[own]
 
 
 def write_videos(

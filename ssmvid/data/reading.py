@@ -18,6 +18,7 @@ def read_clip(
     frames: int,
     fps: float | None = None,
     stride: int | None = None,
+    uniform: bool = False,
     size: int,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
@@ -30,7 +31,8 @@ def read_clip(
     Args:
         path: A local file.
         frames: T.
-        fps, stride: Frames of the clip a second, or frames of the video from one to the next; exactly one of them.
+        fps, stride, uniform: Frames of the clip a second, frames of the video from one to the next, or as many
+            stretches of the whole video; exactly one of them.
         size: H = W, pixels: the short side becomes `size`, and the square in the centre is cut out.
         mean, std: Of each colour, in 0..1, as the model's weights were trained.
         place: Where the clip lies in the video, 0 (at the start) to 1 (at the end).
@@ -40,7 +42,7 @@ def read_clip(
         float32 (c, T, size, size), c = 3 (RGB), normalised.
 
     Raises:
-        ValueError: a number is out of its range, or not exactly one of fps and stride is given.
+        ValueError: a number is out of its range, or not exactly one of fps, stride and uniform is given.
         VideoError: the file is no usable video; kind and hint say why.
         ImportError: torchcodec is asked for and does not load.
 
@@ -48,7 +50,14 @@ def read_clip(
     """
     transform = eval_transform(size=size, mean=mean, std=std)
     chosen = sampled_frames(
-        path, frames=frames, fps=fps, stride=stride, place=place, decoder=decoder, max_pixels=max_pixels
+        path,
+        frames=frames,
+        fps=fps,
+        stride=stride,
+        uniform=uniform,
+        place=place,
+        decoder=decoder,
+        max_pixels=max_pixels,
     )
     return transform(chosen)
 
@@ -59,11 +68,12 @@ def sampled_frames(
     frames: int,
     fps: float | None,
     stride: int | None,
+    uniform: bool,
     place: float,
     decoder: str,
     max_pixels: int,
 ) -> Tensor:
     """The frames of one clip as they are in the video, uint8 (T, c, H, W); arguments and errors as `read_clip`."""
     times = frame_times(path, max_pixels=max_pixels)
-    chosen = sample(times, frames=frames, fps=fps, stride=stride, place=place)
+    chosen = sample(times, frames=frames, fps=fps, stride=stride, uniform=uniform, place=place)
     return read_frames(path, chosen.tolist(), decoder=decoder, max_pixels=max_pixels)

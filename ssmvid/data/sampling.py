@@ -9,24 +9,68 @@ from ssmvid.data.frames import TIME_SLACK
 
 
 def sample(
-    times: NDArray[np.float64], *, frames: int, fps: float | None, stride: int | None, place: float
+    times: NDArray[np.float64], *, frames: int, fps: float | None, stride: int | None, uniform: bool, place: float
 ) -> NDArray[np.int64]:
-    """`sample_fps` or `sample_stride`, whichever of the two is given.
+    """`sample_fps`, `sample_stride` or `sample_uniform`, whichever of the three is given.
 
     Raises:
         ValueError: not exactly one is given, or a number is out of its range.
     """
-    expect_one_rate("sampling", fps, stride)
+    expect_one_rate("sampling", fps, stride, uniform)
     if fps is not None:
         return sample_fps(times, frames=frames, fps=fps, place=place)
-    assert stride is not None
-    return sample_stride(len(times), frames=frames, stride=stride, place=place)
+    if stride is not None:
+        return sample_stride(len(times), frames=frames, stride=stride, place=place)
+    return sample_uniform(len(times), frames=frames, place=place)
 
 
-def expect_one_rate(caller: str, fps: float | None, stride: int | None) -> None:
-    """Raise ValueError unless exactly one of the two is given."""
-    if (fps is None) == (stride is None):
-        raise ValueError(f"{caller}: give either fps or stride, got {fps=}, {stride=}")
+def expect_one_rate(caller: str, fps: float | None, stride: int | None, uniform: bool) -> None:
+    """Raise ValueError unless exactly one of the three is given."""
+    if (fps is not None) + (stride is not None) + uniform != 1:
+        raise ValueError(f"{caller}: give one of fps, stride and uniform, got {fps=}, {stride=}, {uniform=}")
+
+
+def sample_uniform(n: int, *, frames: int, place: float) -> NDArray[np.int64]:
+    """One frame of each of `frames` equal stretches of the whole video: the gaps differ by at most one.
+
+    Args:
+        n: Frames of the video, >= 1; where they are fewer than the clip's, some are repeated.
+        frames: Frames of the clip, >= 1.
+        place: Where in its stretch each lies, 0 (at the start) to 1 (at the end); 0.5 is the centre.
+
+    Returns:
+        int64 (frames,), never falling.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Source: Wang et al. 2016 (TSN), arXiv:1608.00859, section 3.1, with one place for all stretches.
+    """
+    _expect(frames=frames, place=place, n=n)
+    chosen = ((np.arange(frames) + place) * n / frames).astype(np.int64)
+    return np.minimum(chosen, n - 1)
+
+
+def sample_budget(times: NDArray[np.float64], *, fps: float, max_frames: int) -> NDArray[np.int64]:
+    """The whole video at `fps`, or where that is more than `max_frames`, so many of it as `sample_uniform` has them.
+
+    Args:
+        times: As in `sample_fps`.
+        fps: Frames a second, > 0.
+        max_frames: Most frames there may be, >= 1.
+
+    Returns:
+        int64 (at most max_frames,), never falling.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    _expect(frames=max_frames, place=0.5, n=len(times))
+    _expect_fps("sample_budget", fps)
+    frames = int((times[-1] - times[0] + TIME_SLACK) * fps) + 1
+    if frames > max_frames:
+        return sample_uniform(len(times), frames=max_frames, place=0.5)
+    return sample_fps(times, frames=frames, fps=fps, place=0.0)
 
 
 def sample_stride(n: int, *, frames: int, stride: int, place: float) -> NDArray[np.int64]:
@@ -74,8 +118,7 @@ def sample_fps(times: NDArray[np.float64], *, frames: int, fps: float, place: fl
         ValueError: a number is out of its range.
     """
     _expect(frames=frames, place=place, n=len(times))
-    if not fps > 0:
-        raise ValueError(f"sample_fps: fps must be > 0, got {fps}")
+    _expect_fps("sample_fps", fps)
     room = max(float(times[-1] - times[0]) - (frames - 1) / fps, 0.0)
     moments = times[0] + place * room + np.arange(frames) / fps
     seen = np.searchsorted(times, moments + TIME_SLACK, side="right") - 1
@@ -88,3 +131,8 @@ def _expect(*, frames: int, place: float, n: int) -> None:
             "sampling: a video of n >= 1 frames, frames >= 1 and 0 <= place <= 1 are needed, "
             f"got {n=}, {frames=}, {place=}"
         )
+
+
+def _expect_fps(caller: str, fps: float) -> None:
+    if not fps > 0:
+        raise ValueError(f"{caller}: fps must be > 0, got {fps}")

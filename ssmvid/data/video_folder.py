@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 
@@ -27,7 +28,7 @@ class VideoFolder:
         root: The folder.
         split: 'train' or 'val'.
         frames: T.
-        fps, stride: Frames of the clip a second, or frames of the video from one to the next; exactly one of them.
+        fps, stride, uniform: As in `read_clip`; exactly one of them.
         size: H = W, pixels.
         mean, std: Of each colour, in 0..1, as the model's weights were trained.
         min_crop: Smallest share of the picture a training crop covers, 0 < min_crop <= 1; 1 still varies the aspect.
@@ -41,6 +42,8 @@ class VideoFolder:
         FileNotFoundError: root is no folder.
     """
 
+    question_length = 0
+
     def __init__(
         self,
         root: PathArg,
@@ -49,6 +52,7 @@ class VideoFolder:
         frames: int = 8,
         fps: float | None = None,
         stride: int | None = None,
+        uniform: bool = False,
         size: int = 224,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
@@ -61,7 +65,7 @@ class VideoFolder:
         decoder: str = "pyav",
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        expect_one_rate("VideoFolder", fps, stride)
+        expect_one_rate("VideoFolder", fps, stride, uniform)
         if frames < 1:
             raise ValueError(f"VideoFolder: frames >= 1 are needed, got {frames=}")
         # Both are made, so that what is out of range is refused whatever the split.
@@ -79,11 +83,17 @@ class VideoFolder:
         self.root, self.entries, self.class_names = index.root, index.entries, index.class_names
         self.num_classes = len(self.class_names)
         self.split, self.frames, self.fps, self.stride, self.seed = split, frames, fps, stride, seed
-        self.decoder, self.max_pixels = decoder, max_pixels
+        self.uniform, self.decoder, self.max_pixels = uniform, decoder, max_pixels
         self.clip_shape = (3, frames, size, size)
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def at_length(self, frames: int) -> VideoFolder:
+        """The same videos as clips of another T, at the same rate."""
+        other = copy(self)
+        other.frames, other.clip_shape = frames, (3, frames, *self.clip_shape[2:])
+        return other
 
     def __getitem__(self, key: Key) -> Clip | VideoError:
         """The clip of (epoch, index), the same in every process; a VideoError is returned, not raised."""
@@ -97,6 +107,7 @@ class VideoFolder:
                 frames=self.frames,
                 fps=self.fps,
                 stride=self.stride,
+                uniform=self.uniform,
                 place=place,
                 decoder=self.decoder,
                 max_pixels=self.max_pixels,

@@ -69,8 +69,8 @@ def write(root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], do
     try:
         sums = {}
         for stem, named in tensors.items():
-            flat = {name: tensor.contiguous() for name, tensor in named.items()}
-            sums[f"{stem}.safetensors"] = _write_file(temporary / f"{stem}.safetensors", safetensors.torch.save(flat))
+            apart = safetensors.torch.save(_apart(named))
+            sums[f"{stem}.safetensors"] = _write_file(temporary / f"{stem}.safetensors", apart)
         for stem, value in documents.items():
             sums[f"{stem}.json"] = _write_file(temporary / f"{stem}.json", _json_bytes(value))
         _write_file(temporary / MANIFEST, _manifest_bytes(sums))
@@ -201,6 +201,16 @@ def _verified_bytes(folder: Path, name: str, sums: Mapping[str, str]) -> bytes:
 
 def _damaged(path: Path, why: str) -> str:
     return f"damaged checkpoint file {path}: {why}. Restore it from a copy, or use an earlier checkpoint."
+
+
+def _apart(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Dense tensors of which no two share memory, as the format wants them: tied weights have one copy a name."""
+    apart, taken = {}, set()
+    for name, tensor in named.items():
+        dense = tensor.contiguous()
+        apart[name] = dense.clone() if dense.data_ptr() in taken else dense
+        taken.add(dense.data_ptr())
+    return apart
 
 
 def _write_file(path: Path, content: bytes) -> str:

@@ -6,13 +6,19 @@ import contextlib
 import os
 import random
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, DistributedType, PartialState
 from accelerate.utils import FullyShardedDataParallelPlugin
+from torch.distributed.device_mesh import init_device_mesh
+
+from ssmvid.parallel import context_parallel
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 SHARDINGS = ("ddp", "fsdp2")
@@ -57,6 +63,51 @@ def make_accelerator(*, device: str, precision: str, sharding: str) -> Accelerat
         accelerator.state.fsdp_plugin = plugin
         PartialState._shared_state["distributed_type"] = DistributedType.FSDP
     return accelerator
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process in a mesh of ranks: each row of it takes clips of its own, and shares each out over its ranks.
+
+    Args:
+        rows: of the mesh.
+        row: this process's.
+        group: the ranks of its row, in the order of time; None: each row is one rank.
+    """
+
+    rows: int
+    row: int
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process counts the clips of its row: one rank of it does."""
+        return self.group is None or dist.get_rank(self.group) == 0
+
+    def context(self) -> AbstractContextManager[None]:
+        """Inside, forward and backward take a clip for one that lies on all ranks of the row."""
+        return nullcontext() if self.group is None else context_parallel(self.group)
+
+
+def make_ranks(accelerator: Accelerator, context: int) -> Ranks:
+    """The mesh of all ranks, so many in a row.
+
+    Accelerate's own context parallelism replaces torch's attention and would leave our scans alone, so the mesh is not
+    made by its ParallelismConfig. Its DDP and FSDP2 go over all ranks, those of a row among them.
+
+    Raises:
+        ValueError: rows of so many ranks do not use up all ranks.
+    """
+    ranks = accelerator.num_processes
+    if ranks % context:
+        raise ValueError(
+            f"trainer.context={context} must divide the number of ranks, got {ranks}: "
+            f"torchrun --nproc-per-node={context} train.py ..."
+        )
+    if context == 1:
+        return Ranks(ranks, accelerator.process_index)
+    mesh = init_device_mesh(accelerator.device.type, (ranks // context, context), mesh_dim_names=("data", "context"))
+    return Ranks(ranks // context, mesh.get_local_rank("data"), mesh.get_group("context"))
 
 
 def seed_everything(*words: int) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 Row = Mapping[str, Any]
 COLUMNS = (
-    "kind", "step", "epoch", "loss", "top1", "top5", "n_ok", "n_failed", "lr", "grad_norm", "clips_per_s", "minutes",
+    "kind", "step", "epoch", "loss", "top1", "top5", "n_ok", "n_failed", "lr", "grad_norm", "clips_per_s",
+    "tokens_per_s", "peak_mib", "memory", "minutes",
 )  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def _numbers(row: Row) -> dict[str, float]:
     return {
         f"{row['kind']}/{name}": value
         for name, value in row.items()
-        if name not in ("kind", "step") and value is not None
+        if name != "step" and isinstance(value, int | float)
     }
 
 

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 # What may change between the parts of one run without changing its weights.
 HARMLESS = (
     "run", "resume", "metric", "log",
-    "trainer.workers", "trainer.log_every", "trainer.checkpoint_every", "trainer.keep_last",
+    "trainer.context", "trainer.workers", "trainer.log_every", "trainer.checkpoint_every", "trainer.keep_last",
 )  # fmt: skip
 
 

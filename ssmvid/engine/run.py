@@ -19,14 +19,15 @@ from tqdm import tqdm
 
 from ssmvid.data import Batch, ClipDataset, make_loader, steps_per_epoch
 from ssmvid.engine import checkpoint, resume
-from ssmvid.engine.devices import make_accelerator, seed_everything
+from ssmvid.engine.devices import make_accelerator, make_ranks, seed_everything
 from ssmvid.engine.log import FileLog, Tracker, read_rows
 from ssmvid.engine.optim import Optim, Schedule
+from ssmvid.engine.peak import PeakMemory
 from ssmvid.engine.score import Score
 from ssmvid.engine.signals import StopFlag
 from ssmvid.engine.state import Progress, State
 from ssmvid.engine.step import NonFiniteLoss, Outcome, take_step
-from ssmvid.engine.summary import draw_curves, environment, write_summary
+from ssmvid.engine.summary import draw_curves, environment, speed_and_memory, write_summary
 from ssmvid.engine.validate import validate
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Run:
         self.accelerator = make_accelerator(
             device=trainer.device, precision=trainer.precision, sharding=trainer.sharding
         )
+        self.ranks = make_ranks(self.accelerator, trainer.context)
         self.writes = self.accelerator.is_main_process
         self.folder: Path = broadcast_object_list([folder])[0]
         self.checkpoints = self.folder / "checkpoints"
@@ -68,11 +70,12 @@ class Run:
         self.optimizer = optimizer
         self.score = Score().to(self.accelerator.device)
 
-        ranks = self.accelerator.num_processes
-        if trainer.batch_size % ranks:
-            raise ValueError(f"trainer.batch_size={trainer.batch_size} must be a multiple of the {ranks} ranks")
-        self.batch_size = trainer.batch_size // ranks
-        batches = steps_per_epoch(len(train_set), batch_size=self.batch_size, world_size=ranks, drop_last=True)
+        rows = self.ranks.rows
+        if trainer.batch_size % rows:
+            apart = "ranks" if self.ranks.group is None else f"rows of {trainer.context} ranks"
+            raise ValueError(f"trainer.batch_size={trainer.batch_size} must be a multiple of the {rows} {apart}")
+        self.batch_size = trainer.batch_size // rows
+        batches = steps_per_epoch(len(train_set), batch_size=self.batch_size, world_size=rows, drop_last=True)
         if not batches:
             raise ValueError(
                 f"{len(train_set)} training clips do not fill one batch: lower trainer.batch_size={trainer.batch_size}"
@@ -80,7 +83,8 @@ class Run:
         self.steps_per_epoch = math.ceil(batches / trainer.accumulate)
         self.steps = self.steps_per_epoch * trainer.epochs
         self.schedule = schedule.build(optimizer.optimizer, self.steps)
-        self._clock, self._clips = time.monotonic(), 0
+        self._clock, self._clips, self._tokens = time.monotonic(), 0, 0
+        self._peak = PeakMemory(self.accelerator.device)
 
     @property
     def progress(self) -> Progress:
@@ -148,31 +152,33 @@ class Run:
     def _micro_batches(self) -> Iterator[list[Batch]]:
         """The micro-batches of each step that is left, the first of them where the last checkpoint stopped."""
         while self.progress.step < self.steps:
-            done = self._within_epoch
+            step, done = self.progress.step, self._within_epoch
+            frames, change = self.trainer.frames_at(step)
             loader = iter(
                 make_loader(
-                    self.train_set,
+                    self.train_set if frames is None else self.train_set.at_length(frames),
                     batch_size=self.batch_size,
                     epoch=self.epoch,
                     start_step=done * self.trainer.accumulate,
-                    rank=self.accelerator.process_index,
-                    world_size=self.accelerator.num_processes,
+                    rank=self.ranks.row,
+                    world_size=self.ranks.rows,
                     shuffle=True,
                     seed=self.trainer.seed,
                     workers=self.trainer.workers,
                 )
             )
-            for _ in range(self.steps_per_epoch - done):
+            for _ in range(int(min(self.steps_per_epoch - done, change - step))):
                 yield list(itertools.islice(loader, self.trainer.accumulate))
 
     def _step(self, batches: Sequence[Batch], flag: StopFlag) -> Outcome:
         for batch in batches:
             for error in batch.failed:
                 _log.warning("failed video: %s", error)
-        seed_everything(self.trainer.seed, self.progress.step, self.accelerator.process_index)
+        seed_everything(self.trainer.seed, self.progress.step, self.ranks.row)  # one draw for all that share a clip
         self.schedule.step_update(self.progress.step)
         outcome = take_step(
             self.accelerator,
+            self.ranks,
             self.state,
             self.optimizer,
             batches,
@@ -185,6 +191,7 @@ class Run:
         self.progress.step += 1
         self.progress.n_failed += outcome.n_failed
         self._clips += outcome.n_ok
+        self._tokens += outcome.tokens
         return outcome
 
     def _refuse(self, batches: Sequence[Batch]) -> NoReturn:
@@ -207,7 +214,12 @@ class Run:
         self.score.reset()
         extra["lr"] = max(group["lr"] for group in self.state.optimizer.param_groups)
         extra["grad_norm"] = outcome.grad_norm
-        extra["clips_per_s"], self._clips = self._clips / self._tick(), 0
+        seconds, extra["peak_mib"] = self._tick(), self._peak.mib()
+        extra["clips_per_s"], self._clips = self._clips / seconds, 0
+        if self._tokens:
+            extra["tokens_per_s"], self._tokens = self._tokens / seconds, 0
+        if outcome.memory is not None:
+            extra["memory"] = outcome.memory
         self._write("train", numbers | extra)
         bar.set_postfix({"loss": numbers["loss"], "top1": numbers["top1"], "clips/s": round(extra["clips_per_s"], 1)})
 
@@ -215,6 +227,7 @@ class Run:
         ema = self.state.ema
         numbers = validate(
             self.accelerator,
+            self.ranks,
             ema.module if ema is not None else self.accelerator.unwrap_model(self.state.task),
             self.val_set,
             batch_size=self.batch_size,
@@ -271,6 +284,7 @@ class Run:
             "best/step": progress.best_step,
             "train/n_failed": progress.n_failed,
             "minutes": progress.minutes,
+            **speed_and_memory(read_rows(self.files.jsonl)),
             "steps": progress.step,
             "epochs": self.trainer.epochs,
             "params": self.params,

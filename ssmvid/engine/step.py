@@ -13,6 +13,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor
 
 from ssmvid.data import Batch
+from ssmvid.engine.devices import Ranks
 from ssmvid.engine.score import Score
 from ssmvid.engine.state import State
 
@@ -26,7 +27,8 @@ class Outcome:
     """What one step saw, over all ranks.
 
     `n_ok` and `n_failed` count its clips; `finite` is False where loss or gradient was not, on any rank, and the
-    optimizer then took no step; `stop` whether any rank was asked to.
+    optimizer then took no step; `stop` whether any rank was asked to. `tokens` and `memory` are what the task told of
+    them: how many its model made of the clips, and what its backward kept.
     """
 
     n_ok: int
@@ -34,10 +36,13 @@ class Outcome:
     grad_norm: float
     finite: bool
     stop: bool
+    tokens: int
+    memory: str | None
 
 
 def take_step(
     accelerator: Accelerator,
+    ranks: Ranks,
     state: State,
     optimizer: AcceleratedOptimizer,
     batches: Sequence[Batch],
@@ -50,59 +55,71 @@ def take_step(
 
     Args:
         accelerator: this process's.
+        ranks: this process among the others.
         state: what to train.
         optimizer: the state's, as accelerate wrapped it: it knows of the loss scaler.
-        batches: this rank's micro-batches, as many on each rank.
+        batches: this row's micro-batches, as many in each row.
         score: takes the training numbers.
         clip_grad: largest norm of the gradient; None for no limit.
         stop: whether this rank was asked to stop.
     """
-    failed = sum(len(batch.failed) for batch in batches)
-    n_ok, n_failed = map(int, _sum(accelerator, sum(len(batch.ids) for batch in batches), failed))
+    ok = sum(len(batch.ids) for batch in batches) * ranks.speaks
+    failed = sum(len(batch.failed) for batch in batches) * ranks.speaks
+    n_ok, n_failed = map(int, _sum(accelerator, ok, failed))
     score.fail(failed)
-    finite, norm = True, 0.0
+    finite, norm, tokens, memory = True, 0.0, 0, None
     if n_ok:
-        finite = _backward(accelerator, state, batches, score, n_ok)
+        finite, tokens, memory = _backward(accelerator, ranks, state, batches, score, n_ok)
         largest = clip_grad if clip_grad is not None else math.inf
         norm = accelerator.clip_grad_norm_(state.task.parameters(), largest).item()
         # An infinite gradient under a loss scaler is its usual business: it skips the step and lowers the scale.
         finite = finite and (state.scaler is not None or math.isfinite(norm))
-    bad, stops = _sum(accelerator, not finite, stop)  # all ranks decide alike, or some would wait for ever
+    bad, stops, tokens = map(int, _sum(accelerator, not finite, stop, tokens))
+    # All ranks decide alike, or some would wait for ever.
     if n_ok and not bad:
         optimizer.step()
         if state.ema is not None:
             state.ema.update(accelerator.unwrap_model(state.task), step=state.progress.step)
     optimizer.zero_grad()
-    return Outcome(n_ok, n_failed, norm, not bad, bool(stops))
+    return Outcome(n_ok, n_failed, norm, not bad, bool(stops), tokens, memory)
 
 
-def or_stand_in(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Frames (b, c, T, H, W) and labels (b,) on `device`; one black clip where the batch has none.
+def task_inputs(batch: Batch, device: torch.device) -> tuple[Tensor, ...]:
+    """What a task is called with, on `device`: frames (b, c, T, H, W), labels (b,) and, where asked, questions (b, q).
 
-    Ranks compute in step with each other, so one without clips must compute too. Its result counts for nothing.
+    Ranks compute in step with each other, so one without clips must compute too: on one black clip, whose result counts
+    for nothing.
     """
-    frames, labels = batch.frames, batch.labels
+    inputs = [batch.frames, batch.labels, *([batch.questions] if batch.questions.shape[1] else [])]
     if not batch.ids:
-        frames, labels = frames.new_zeros(1, *frames.shape[1:]), labels.new_zeros(1)
-    return frames.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        inputs = [tensor.new_zeros(1, *tensor.shape[1:]) for tensor in inputs]
+    return tuple(tensor.to(device, non_blocking=True) for tensor in inputs)
 
 
-def _backward(accelerator: Accelerator, state: State, batches: Sequence[Batch], score: Score, n_ok: int) -> bool:
-    """Accumulate the gradient of the mean loss over all clips of the step; whether each loss here was finite."""
-    finite = True
+def _backward(
+    accelerator: Accelerator, ranks: Ranks, state: State, batches: Sequence[Batch], score: Score, n_ok: int
+) -> tuple[bool, int, str | None]:
+    """Accumulate the gradient of the mean loss over all clips of the step.
+
+    Returns: whether each loss here was finite; tokens and memory as in `Outcome`, of this rank.
+    """
+    finite, tokens, memory = True, 0, None
     state.task.train()
     for i, batch in enumerate(batches):
         last = i == len(batches) - 1
-        frames, labels = or_stand_in(batch, accelerator.device)
-        with nullcontext() if last else accelerator.no_sync(state.task):
-            output = state.task(frames, labels)
-            # Ranks are averaged, clips are not: undo the one mean and take the other.
-            weight = len(batch.ids) * accelerator.num_processes / n_ok
+        inputs = task_inputs(batch, accelerator.device)
+        with ranks.context(), nullcontext() if last else accelerator.no_sync(state.task):
+            output = state.task(*inputs)
+            # Ranks are averaged, clips are not: undo the one mean and take the other. Those of a row each have the
+            # whole loss, and the mean over them is what their shares add up to.
+            weight = len(batch.ids) * ranks.rows / n_ok
             accelerator.backward(output["loss"] * weight)
         finite = finite and bool(torch.isfinite(output["loss"]))
+        if batch.ids and ranks.speaks:
+            score.count(output["logits"].detach(), inputs[1], output["loss"])
         if batch.ids:
-            score.count(output["logits"].detach(), labels, output["loss"])
-    return finite
+            tokens, memory = tokens + output.get("tokens", 0), output.get("memory")
+    return finite, tokens, memory
 
 
 def _sum(accelerator: Accelerator, *values: float) -> list[float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,20 @@ def environment() -> dict[str, Any]:
         "device": gpu or f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "commit": _commit(),
     }
+
+
+def speed_and_memory(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the rows of training: the median of tokens a second, the highest peak of memory, and its last policy.
+
+    What no row tells is left out. A median, as kernels are compiled before the first row.
+    """
+    merge: dict[str, Callable[[list[Any]], Any]] = {
+        "tokens_per_s": statistics.median,
+        "peak_mib": max,
+        "memory": lambda told: told[-1],
+    }
+    seen = {name: [row[name] for row in rows if row["kind"] == "train" and row.get(name) is not None] for name in merge}
+    return {name: merge[name](values) for name, values in seen.items() if values}
 
 
 def write_summary(folder: Path, numbers: Mapping[str, Any]) -> None:

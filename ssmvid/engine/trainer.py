@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,13 @@ class Trainer:
         epochs: passes over the training set.
         batch_size: clips a micro-batch, over all ranks together: more ranks make it faster, not other.
         accumulate: micro-batches an optimizer step; the step equals that of one batch as large as all of them.
+        lengths: pairs (step, frames): from each step on training clips have so many frames; None: what the data say.
         precision: "fp32", "bf16" or "fp16" (autocast; parameters stay fp32).
         clip_grad: largest norm of the gradient; None for no limit.
         ema_decay: decay of the moving average of the weights, which is then what is validated; None for none.
         device: "auto" (a GPU where there is one) or "cpu".
         sharding: "ddp" or "fsdp2", where torchrun started several ranks.
+        context: ranks that share each clip out, a stretch of frames each; the others take other clips.
         workers: loader processes a rank.
         log_every: steps between two rows of the log.
         checkpoint_every: steps between two checkpoints; one more follows each validation (each epoch).
@@ -44,11 +48,13 @@ class Trainer:
     epochs: int
     batch_size: int
     accumulate: int
+    lengths: Sequence[Sequence[int]] | None
     precision: str
     clip_grad: float | None
     ema_decay: float | None
     device: str
     sharding: str
+    context: int
     workers: int
     log_every: int
     checkpoint_every: int
@@ -57,13 +63,25 @@ class Trainer:
     deterministic: bool
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "log_every", "checkpoint_every", "keep_last"):
+        for name in ("epochs", "batch_size", "accumulate", "context", "log_every", "checkpoint_every", "keep_last"):
             if getattr(self, name) < 1:
                 raise ValueError(f"trainer.{name} must be at least 1, got {getattr(self, name)}")
+        steps = [0] if self.lengths is None else [step for step, _ in self.lengths]
+        if steps[:1] != [0] or any(later <= step for step, later in pairwise(steps)):
+            raise ValueError(f"trainer.lengths must begin at step 0 and go on to later ones, got steps {steps}")
         if self.ema_decay is not None and self.sharding == "fsdp2":
             raise ValueError(
                 "trainer.ema_decay needs whole weights and trainer.sharding=fsdp2 shares them out: use one of the two"
             )
+
+    def frames_at(self, step: int) -> tuple[int | None, float]:
+        """Frames of the training clips at a step, None for the data's own, and the step of the next change."""
+        frames = None
+        for first, length in self.lengths or ():
+            if first > step:
+                return frames, first
+            frames = length
+        return frames, math.inf
 
     def fit(
         self,
@@ -81,7 +99,9 @@ class Trainer:
         """Train to the end, or to a signal, from wherever the run in `folder` stands.
 
         Args:
-            task: `task(frames, labels)` gives {"loss", "logits"}; its model is `task.model`.
+            task: `task(frames, labels)`, with questions last where the data set asks any, gives {"loss", "logits"}, and
+                where it knows them "tokens", how many its model made of the frames, and "memory", what its backward
+                keeps, for the log; its model is `task.model`.
             train_set: a data set of `ssmvid.data`.
             val_set: the same, for validation.
             optim: the optimizer's settings.

@@ -7,23 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssmvid.data import ClipDataset
 from ssmvid.engine.checkpoint import CheckpointError
-from ssmvid.engine.devices import make_accelerator
+from ssmvid.engine.devices import make_accelerator, make_ranks
 from ssmvid.engine.summary import environment
 from ssmvid.engine.validate import validate
-from ssmvid.eval.restore import Trained
-from ssmvid.tasks import Classify
+from ssmvid.eval.restore import Trained, build_data
 
 
 def evaluate(
-    trained: Trained, dataset: ClipDataset, *, batch_size: int, workers: int, device: str, precision: str, out: Path
+    trained: Trained,
+    data: Mapping[str, Any],
+    *,
+    batch_size: int,
+    workers: int,
+    device: str,
+    precision: str,
+    out: Path,
 ) -> dict[str, Any]:
     """Score a trained model, print the table and add a row to `out` (rank 0).
 
     Args:
         trained: from `restore`.
-        dataset: a data set of `ssmvid.data`.
+        data: the config of a data set of `ssmvid.data`.
         batch_size: clips a rank and step.
         workers: loader processes a rank.
         device: "auto" or "cpu".
@@ -33,19 +38,26 @@ def evaluate(
     Returns: the row.
 
     Raises:
-        CheckpointError: the data set's classes are not those the model was trained on; says where they part.
+        CheckpointError: the data set is none of `ssmvid.data`, or its classes are not those the model was trained on;
+            says where they part.
     """
+    dataset = build_data(data)
     check_classes(trained.class_names, dataset.class_names)
     accelerator = make_accelerator(device=device, precision=precision, sharding="ddp")
-    task = Classify(trained.model, label_smoothing=0.0).to(accelerator.device)
-    numbers = validate(accelerator, task, dataset, batch_size=batch_size, workers=workers)
-    row = {"checkpoint": str(trained.folder), "step": trained.step, "weights": trained.weights}
-    row |= {"model": trained.config["model"]["name"], **numbers, **environment()}
+    task = trained.task.to(accelerator.device)
+    numbers = validate(accelerator, make_ranks(accelerator, 1), task, dataset, batch_size=batch_size, workers=workers)
+    row = {**origin(trained), **numbers, **environment()}
     if accelerator.is_main_process:
         with out.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print(table(row))
     return row
+
+
+def origin(trained: Trained) -> dict[str, Any]:
+    """Whose numbers a row holds."""
+    row = {"checkpoint": str(trained.folder), "step": trained.step, "weights": trained.weights}
+    return row | {"model": trained.config["model"]["name"]}
 
 
 def check_classes(trained: tuple[str, ...], given: tuple[str, ...]) -> None:

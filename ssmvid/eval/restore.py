@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from ssmvid.data import ClipDataset, MovingDigits, VideoFolder
+from ssmvid import lmm, tasks
+from ssmvid.data import ClipDataset, MovingDigits, Needles, VideoFolder
 from ssmvid.engine import checkpoint
 from ssmvid.engine.checkpoint import CheckpointError
 from ssmvid.engine.state import Progress, check_fit
@@ -17,14 +18,23 @@ from ssmvid.engine.summary import read_summary
 from ssmvid.registry import create_model
 
 # By name and not by attribute: what else ssmvid.data offers, such as a function that writes files, is out of reach.
-DATA_SETS: Mapping[str, Callable[..., ClipDataset]] = {"MovingDigits": MovingDigits, "VideoFolder": VideoFolder}
+DATA_SETS: Mapping[str, Callable[..., ClipDataset]] = {
+    f"ssmvid.data.{data_set.__name__}": data_set for data_set in (MovingDigits, Needles, VideoFolder)
+}
+# Tasks and what they are made of: modules, whose making touches nothing but memory.
+TASKS: Mapping[str, Callable[..., nn.Module]] = {
+    f"{package.__name__}.{name}": offered
+    for package in (tasks, lmm)
+    for name in package.__all__
+    if isinstance(offered := getattr(package, name), type) and issubclass(offered, nn.Module)
+}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model: `weights` is "ema" where the run kept a moving average, else "model"."""
+    """A trained model in its task: `weights` is "ema" where the run kept a moving average, else "model"."""
 
-    model: nn.Module
+    task: nn.Module
     folder: Path
     step: int
     weights: str
@@ -53,11 +63,11 @@ def find(path: Path) -> Path:
 
 
 def restore(path: Path) -> Trained:
-    """The model of a checkpoint or of a run's best one, in evaluation mode.
+    """The task of a checkpoint or of a run's best one, with its trained model, in evaluation mode.
 
     Raises:
-        CheckpointError: it is missing or damaged, or its weights do not fit the model its config names.
-        ValueError, TypeError: its config names no known model, or an option the model does not have.
+        CheckpointError: it is missing or damaged, its config names what is no task, or its weights do not fit.
+        ValueError, TypeError: its config names no known model, or an option that a model or a task does not have.
     """
     folder = find(path)
     saved = checkpoint.read(folder)
@@ -65,21 +75,35 @@ def restore(path: Path) -> Trained:
     options = {name: value for name, value in config["model"].items() if not name.startswith("_")}
     name = options.pop("name")
     model = create_model(name, **options | {"pretrained": False, "num_classes": len(class_names)})
+    # What its backward keeps is of no use here.
+    task = build({name: value for name, value in config["task"].items() if name != "memory"}, TASKS, model=model)
     weights = "ema" if "ema" in saved.tensors else "model"
-    check_fit(saved.tensors[weights], model.state_dict(), str(folder))
-    model.load_state_dict(saved.tensors[weights])
-    return Trained(model.eval(), folder, checkpoint.step_of(folder), weights, class_names, config)
+    check_fit(saved.tensors[weights], task.model.state_dict(), str(folder))
+    task.model.load_state_dict(saved.tensors[weights])
+    return Trained(task.eval(), folder, checkpoint.step_of(folder), weights, class_names, config)
 
 
 def build_data(config: Mapping[str, Any]) -> ClipDataset:
-    """The data set that a config describes: `_target_: ssmvid.data.Name` is looked up, the rest are its options.
+    """The data set that a config describes.
 
     Raises:
-        CheckpointError: `_target_` names anything else.
+        CheckpointError: `_target_` names none.
     """
-    options = dict(config)
-    target = options.pop("_target_", None)
-    known = {f"ssmvid.data.{name}": data_set for name, data_set in DATA_SETS.items()}
+    return build(config, DATA_SETS)
+
+
+def build(config: Mapping[str, Any], known: Mapping[str, Callable[..., Any]], **more: Any) -> Any:
+    """What a config describes: `_target_` is looked up among `known`, the rest are its options, and so inside them.
+
+    Raises:
+        CheckpointError: a `_target_` names anything else.
+    """
+    target = config.get("_target_")
     if not isinstance(target, str) or target not in known:
-        raise CheckpointError(f"data: _target_ is {target!r}: a checkpoint may only name one of {', '.join(known)}")
-    return known[target](**options)
+        raise CheckpointError(f"_target_ is {target!r}: a checkpoint may only name one of {', '.join(known)}")
+    options = {
+        name: build(value, known) if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if name != "_target_"
+    }
+    return known[target](**options, **more)

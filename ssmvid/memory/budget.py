@@ -45,7 +45,7 @@ class Plan:
             if row.cells is None:
                 lines.append(f"{row.policy:12}{row.refused}")
                 continue
-            cut = f"{row.cells.layers or self.layers} x {row.cells.segments or self.segments}"
+            cut = row.cells.text(self.layers, self.segments)
             numbers = [f"{number / 1e9:.3f}" for number in (row.boundaries, row.states, row.cell, row.total)]
             lines.append(f"{row.policy:12}{cut:>14}{numbers[0]:>12}" + "".join(f"{text:>9}" for text in numbers[1:]))
         return "\n".join(lines)

@@ -96,6 +96,10 @@ class Cells:
         fitting = [cut for cut in cuts if cut.bytes(costs) <= budget]
         return min(fitting, key=lambda cut: (cut.count(costs), cut.bytes(costs)))
 
+    def text(self, layers: int, segments: int) -> str:
+        """'l x s', with whole numbers for None."""
+        return f"{self.layers or layers} x {self.segments or segments}"
+
     def groups(self, layers: int) -> list[range]:
         """The layers of each group."""
         step = self.layers or layers

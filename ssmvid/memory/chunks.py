@@ -14,6 +14,7 @@ from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.multiscan import MultiScan
 from ssmvid.memory.costs import frames_of_segment
 from ssmvid.mixers import State
+from ssmvid.parallel import refuse_context
 
 REMEDY = (
     "use policy 'nested_sqrt', which recomputes layer by layer and covers every stack, "
@@ -40,6 +41,7 @@ class Chunk:
 
 def refuse_chunks(model: Backbone) -> None:
     """Raise unless the model can go chunk by chunk; say what to use instead."""
+    refuse_context("memory policy 'multi_axis'")
     what = "memory: multi_axis needs a model that is causal in time"
     if not isinstance(model, MultiScan):
         raise ValueError(f"{what}, {type(model).__name__} is not: {REMEDY}")

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from ssmvid.backbones.base import Backbone
 from ssmvid.memory.budget import plan
 from ssmvid.memory.cells import POLICIES, Cells
+from ssmvid.memory.chunks import refuse_chunks
+from ssmvid.memory.costs import frames_of_segment
 from ssmvid.memory.forward import run
 
 
@@ -48,9 +50,15 @@ class Memory:
         total = run(model, clip, lambda x, at: x.sum(1, keepdim=True), cells=cells, offload=self.offload)
         return model.forward_head(total / count)
 
+    def describe(self, model: Backbone, clip: Tensor) -> str:
+        """Policy and cut, 'multi_axis 4 x 128': groups of 4 layers on chunks of 128 segments."""
+        segments = -(-clip.shape[2] // frames_of_segment(model))
+        return f"{self.policy} {self._cells(model, clip).text(len(model.layers), segments)}"
+
     def _cells(self, model: Backbone, clip: Tensor) -> Cells:
         if self.policy != "multi_axis":
             return Cells.of(self.policy, len(model.layers))
+        refuse_chunks(model)
         b, _, t, h, w = clip.shape
         if (b, t, h, w) not in self._cuts:
             budget = None if self.budget_gb is None else self.budget_gb * 1e9

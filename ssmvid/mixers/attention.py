@@ -12,6 +12,8 @@ from ssmvid.mixers.state import KeyValues
 from ssmvid.parallel import gather_keys, refuse_context
 from ssmvid.scan import Grid, Layout
 
+SHORT = 256  # tokens: segments shorter than this are attended to together
+
 
 class Attention(nn.Module):
     """Multi-head softmax attention; positions come from the tokens and from the scans around it.
@@ -181,16 +183,17 @@ def _in_segments(
         held = past.k.shape[2]
         k, v = torch.cat([past.k, k], dim=2), torch.cat([past.v, v], dim=2)
         valid = torch.cat([past.valid, valid], dim=1)
-    # Several segments a call where the window is long: half of what is computed is then used, whatever its length.
-    size, parts = segment * max(1, room or 1), []
+    # Several segments a call where the window is long, of which half is used, whatever its length; or where they are
+    # short, so that there are not as many calls as tokens.
+    size, parts = segment * max(1, SHORT // segment if room is None else room), []
     for start in range(0, q.shape[2], size):
         stop = min(start + size, q.shape[2])
         low = 0 if room is None else max(0, held + start - room * segment)
         mask = None
-        if room is not None and room > 1:
+        if size > segment:
             at = torch.arange(low, held + stop, device=q.device) // segment
             gap = at[held + start - low :, None] - at
-            mask = (gap >= 0) & (gap <= room)
+            mask = gap >= 0 if room is None else (gap >= 0) & (gap <= room)
         if low < held:  # before the stream is a window old
             filled = valid[:, None, None, low : held + stop]
             mask = filled if mask is None else mask & filled

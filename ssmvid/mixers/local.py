@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmvid.mixers.mamba import Mamba
+from ssmvid.mixers.merge import merge_paths
 from ssmvid.mixers.state import MambaState
 from ssmvid.scan import Grid, ScanPattern, padded_walks
 
@@ -76,4 +77,4 @@ class LocalMamba(Mamba):
         y = y * self.attn(y)
         if self.weights is not None:
             y = F.layer_norm(y, y.shape[-1:]) * self.weights.softmax(0).squeeze(-1)
-        return self.out_proj(y.sum(1) if self.pattern.merge == "sum" else y.mean(1)), after
+        return self.out_proj(merge_paths(y, tokens, self.pattern.merge, self.path_gate)), after

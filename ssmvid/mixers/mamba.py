@@ -6,14 +6,17 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmvid.layers import at_least_fp32
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
+from ssmvid.mixers.merge import kernel_merge, merge_paths, merged_width, path_gate
 from ssmvid.mixers.paths import scan_paths
 from ssmvid.mixers.state import MambaState, refuse_stream
 from ssmvid.parallel import causal_conv1d, path_directions
-from ssmvid.scan import Grid, Layout, Merge, ScanPattern
+from ssmvid.scan import Grid, Layout, ScanPattern
+from ssmvid_kernels.s6 import Merge
 from ssmvid_kernels.walk import Walk
 
 CONV_WIDTH = 4
@@ -65,7 +68,8 @@ class Mamba(nn.Module):
             self.register_parameter(f"D{name}", nn.Parameter(torch.empty(inner)))
         for name in self.paths:
             self.register_parameter(f"A{name}_log", nn.Parameter(torch.empty(inner, state_size)))
-        self.out_proj = nn.Linear(inner, dim, bias=False)
+        self.path_gate = path_gate(dim, pattern)
+        self.out_proj = nn.Linear(merged_width(pattern, inner), dim, bias=False)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -127,8 +131,11 @@ class Mamba(nn.Module):
         layout = Layout.of(grid, tokens.shape[1], self.pattern.causal_frames)
         walks, packed = self.pattern.walks(grid, layout.prefix), layout.cu_seqlens(tokens.device)
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
-        reverse = path_directions(self.pattern, layout)
-        y, after = self._scan(x, walks, z=z, reverse=reverse, merge=self.pattern.merge, state=state, packed=packed)
+        reverse, merge = path_directions(self.pattern, layout), kernel_merge(self.pattern.merge)
+        gate = z if merge else None
+        y, after = self._scan(x, walks, z=gate, reverse=reverse, merge=merge, state=state, packed=packed)
+        if merge is None:
+            y = merge_paths(y * F.silu(z).unsqueeze(1), tokens, self.pattern.merge, self.path_gate)
         return self.out_proj(y), after
 
     def _scan(

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
+from ssmvid.mixers.merge import kernel_merge, refuse_weighted_merge
 from ssmvid.mixers.paths import scan_paths
 from ssmvid.scan import Grid, ScanPattern
 
@@ -29,6 +30,7 @@ class MambaVisionMixer(nn.Module):
 
     def __init__(self, dim: int, *, pattern: ScanPattern, state_size: int = 8) -> None:
         super().__init__()
+        refuse_weighted_merge(self, pattern)
         self.pattern = pattern
         half, rank = dim // 2, math.ceil(dim / 16)
         self.in_proj = nn.Linear(dim, dim, bias=False)
@@ -60,7 +62,7 @@ class MambaVisionMixer(nn.Module):
             dt_bias=2 * self.dt_proj.bias[None],  # the released models were trained with it added twice
             A_log=self.A_log[None],
             D=self.D[None],
-            merge=self.pattern.merge,
+            merge=kernel_merge(self.pattern.merge),
         )
         return self.out_proj(torch.cat([y, z], dim=-1))
 

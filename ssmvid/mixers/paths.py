@@ -9,8 +9,7 @@ from torch import Tensor
 
 from ssmvid.layers import at_least_fp32
 from ssmvid.parallel import selective_scan
-from ssmvid.scan import Merge
-from ssmvid_kernels.s6 import Scan
+from ssmvid_kernels.s6 import Merge, Scan
 from ssmvid_kernels.walk import Walk
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ssmvid.layers import at_least_fp32, to_maps, to_tokens
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
+from ssmvid.mixers.merge import kernel_merge, merge_paths, merged_width, path_gate
 from ssmvid.parallel import refuse_context
 from ssmvid.scan import Grid, ScanPattern
 from ssmvid_kernels.s6 import selective_scan
@@ -47,7 +48,8 @@ class PlainMambaMixer(nn.Module):
         self.A_log = nn.Parameter(torch.empty(inner, state_size))
         self.D = nn.Parameter(torch.ones(inner))
         self.direction_Bs = nn.Parameter(torch.empty(DOWN + 1, state_size))
-        self.out_proj = nn.Linear(inner, dim)
+        self.path_gate = path_gate(dim, pattern)
+        self.out_proj = nn.Linear(merged_width(pattern, inner), dim)
         for weight in (self.in_proj.weight, self.x_proj.weight, self.out_proj.weight, self.direction_Bs):
             nn.init.trunc_normal_(weight, std=0.02)
         for linear in (self.in_proj, self.out_proj):
@@ -65,7 +67,7 @@ class PlainMambaMixer(nn.Module):
         x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (b, l, inner) each
         x = F.silu(to_tokens(self.conv2d(to_maps(x, grid)), grid.t))
         steps, headings = _paths(self.pattern, grid, x.device)
-        k = len(steps)
+        k, merge = len(steps), kernel_merge(self.pattern.merge)
         dt, B, C = self.x_proj(x)[:, steps].split(self.sizes, dim=-1)  # (b, k, l, ...)
         y, _ = selective_scan(
             x,
@@ -74,12 +76,14 @@ class PlainMambaMixer(nn.Module):
             B + self.direction_Bs[headings],
             C,
             self.D.expand(k, -1),
-            z=z,
+            z=z if merge else None,
             dt_bias=2 * self.dt_proj.bias.expand(k, -1),
             dt_softplus=True,
             walks=self.pattern.walks(grid),
-            merge=self.pattern.merge,
+            merge=merge,
         )
+        if merge is None:
+            y = merge_paths(y * F.silu(z).unsqueeze(1), tokens, self.pattern.merge, self.path_gate)
         return self.out_proj(y)
 
 

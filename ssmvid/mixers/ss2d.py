@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssmvid.layers import to_maps, to_tokens
 from ssmvid.mixers.initial import fresh_decay_, fresh_step_
+from ssmvid.mixers.merge import kernel_merge, merge_paths, merged_width, path_gate
 from ssmvid.mixers.paths import scan_paths
 from ssmvid.scan import Grid, ScanPattern
 
@@ -51,8 +52,10 @@ class SS2D(nn.Module):
         self.dt_projs_bias = nn.Parameter(torch.empty(k, inner))
         self.A_logs = nn.Parameter(torch.empty(k, inner, state_size))
         self.Ds = nn.Parameter(torch.ones(k, inner))
-        self.out_norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, dim, bias=False)
+        width = merged_width(pattern, inner)
+        self.path_gate = path_gate(dim, pattern)
+        self.out_norm = nn.LayerNorm(width)
+        self.out_proj = nn.Linear(width, dim, bias=False)
         for weight in (self.in_proj.weight, self.out_proj.weight, self.x_proj_weight):
             nn.init.trunc_normal_(weight, std=0.02)
         fresh_step_(self.dt_projs_weight, self.dt_projs_bias)
@@ -64,7 +67,7 @@ class SS2D(nn.Module):
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Mix tokens (b, grid.length, dim), which have no prefix, along every order."""
-        x = self.in_proj(tokens)
+        x, merge = self.in_proj(tokens), kernel_merge(self.pattern.merge)
         x, z = x.chunk(2, dim=-1) if self.gated else (x, None)  # (b, l, inner) each
         x = F.silu(to_tokens(self.conv2d(to_maps(x, grid)), grid.t))
         y, _ = scan_paths(
@@ -75,7 +78,11 @@ class SS2D(nn.Module):
             dt_bias=self.dt_projs_bias,
             A_log=self.A_logs,
             D=self.Ds,
-            merge=self.pattern.merge,
+            merge=merge,
         )
+        if merge is None:
+            y = merge_paths(y, tokens, self.pattern.merge, self.path_gate)
         y = self.out_norm(y)
-        return self.out_proj(y if z is None else y * F.silu(z))
+        if z is not None:
+            y = (y.unflatten(-1, (-1, z.shape[-1])) * F.silu(z).unsqueeze(-2)).flatten(2)
+        return self.out_proj(y)

@@ -7,13 +7,14 @@ from ssmvid.scan.layout import Layout
 from ssmvid.scan.naming import AXES
 from ssmvid.scan.orders import ORDERS, ScanOrder
 from ssmvid.scan.padding import padded_walks
-from ssmvid.scan.patterns import SCHEDULES, Merge, ScanPattern, patterns_by_layer
+from ssmvid.scan.patterns import MERGES, SCHEDULES, Merge, ScanPattern, patterns_by_layer
 from ssmvid.scan.plans import PATTERNS, ScanPlan
 from ssmvid.scan.prefix import Place, prefix_steps
 
 __all__ = [
     "AXES",
     "CURVES",
+    "MERGES",
     "ORDERS",
     "PATTERNS",
     "SCHEDULES",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, get_args
 
 from ssmvid.scan.grid import Grid
 from ssmvid.scan.orders import ScanOrder
 from ssmvid.scan.prefix import Place
 from ssmvid_kernels.walk import Walk
 
-Merge = Literal["sum", "mean"]
+Merge = Literal["sum", "mean", "concat", "gated"]
+MERGES: tuple[Merge, ...] = get_args(Merge)
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,15 @@ class ScanPattern:
 
     Args:
         orders: k scan orders.
-        merge: 'sum' (VideoMamba, VMamba) or 'mean' (Vim).
+        merge: 'sum' (VideoMamba, VMamba), 'mean' (Vim), 'concat': the outputs side by side, for a wider projection, or
+            'gated': the sum, each path times a factor that is read from the token.
         place: where each path meets the prefix tokens: 'head' (VideoMamba), 'middle' (Vim) or 'spread' (Mamba-Reg).
         causal_frames: frames of a segment, for a pattern that is block-causal in time: every path goes through segment
             after segment, so that no token sees a later one; each segment has prefix tokens of its own. None: each
             path goes through all of the grid.
 
     Raises:
-        ValueError: causal_frames is below 1.
+        ValueError: causal_frames is below 1, or the merge is unknown.
     """
 
     orders: tuple[ScanOrder, ...]
@@ -36,6 +38,8 @@ class ScanPattern:
     causal_frames: int | None = None
 
     def __post_init__(self) -> None:
+        if self.merge not in MERGES:
+            raise ValueError(f"ScanPattern: merge must be one of {', '.join(MERGES)}, got {self.merge!r}")
         if self.causal_frames is not None and self.causal_frames < 1:
             raise ValueError(f"ScanPattern: causal_frames must be at least 1, or None, got {self.causal_frames}")
 

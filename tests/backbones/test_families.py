@@ -1,13 +1,13 @@
-"""What every family can do: timm's methods, any size, gradients, checkpoints."""
+"""What every model can do: timm's methods, any size, gradients, checkpoints."""
 
 import pytest
 import torch
 
 from ssmvid import create_model
 from ssmvid.backbones import load_checkpoint
-from tests.backbones.families import SIZES, TINY
+from tests.backbones.families import NAMES, TINY
 
-FAMILIES = pytest.mark.parametrize("name", TINY)
+MODELS = pytest.mark.parametrize("name", NAMES)
 
 
 def make(name, **options):
@@ -21,10 +21,10 @@ def clip_for(name, batch=2):
     return torch.randn(batch, 3, TINY[name].get("num_frames", 1), size, size)
 
 
-@FAMILIES
+@MODELS
 def test_another_resolution(name):
     model = make(name).eval()
-    for sizes in SIZES.get(name, [(24, 16), (8, 40)]):
+    for sizes in ((24, 16), (8, 40)):
         clip = torch.randn(1, 3, TINY[name].get("num_frames", 1), *sizes)
         tokens, grid = model.forward_tokens(clip)
         assert tokens.shape == (1, grid.length, model.num_features)
@@ -32,7 +32,7 @@ def test_another_resolution(name):
         assert model(clip).isfinite().all()
 
 
-@FAMILIES
+@MODELS
 def test_head_and_tokens_come_from_the_features(name):
     model, clip = make(name).eval(), clip_for(name)
     features = model.forward_features(clip)
@@ -42,7 +42,7 @@ def test_head_and_tokens_come_from_the_features(name):
     assert features.shape[-1] == model.num_features
 
 
-@FAMILIES
+@MODELS
 def test_every_parameter_gets_a_finite_gradient(name):
     model = make(name)
     with torch.no_grad():  # fresh dt is near zero, where A is hardly seen; a zero table hides what it multiplies
@@ -58,7 +58,7 @@ def test_every_parameter_gets_a_finite_gradient(name):
             assert parameter.grad.abs().max() > 0, key
 
 
-@FAMILIES
+@MODELS
 def test_checkpointing_gives_the_same_gradients(name):
     model, clip = make(name).eval(), clip_for(name)
     gradients = []
@@ -70,7 +70,7 @@ def test_checkpointing_gives_the_same_gradients(name):
     assert all(torch.equal(plain, again) for plain, again in zip(*gradients))
 
 
-@FAMILIES
+@MODELS
 def test_weights_round_trip_through_a_file(name, tmp_path):
     source, clip = make(name).eval(), clip_for(name)
     torch.save({"model": source.state_dict()}, tmp_path / "weights.pth")
@@ -81,9 +81,9 @@ def test_weights_round_trip_through_a_file(name, tmp_path):
     assert torch.equal(model(clip), source(clip))
 
 
-@FAMILIES
+@MODELS
 def test_tables_are_resized_when_loaded_as_they_are_on_the_fly(name, tmp_path):
-    sizes = SIZES.get(name, [(24, 16)])[0]
+    sizes = (24, 16)
     source, model = make(name), make(name, img_size=sizes)
     for key in source.undecayed:
         if getattr(source, key) is not None:
@@ -95,7 +95,7 @@ def test_tables_are_resized_when_loaded_as_they_are_on_the_fly(name, tmp_path):
         torch.testing.assert_close(model.eval()(clip), source.eval()(clip))
 
 
-@FAMILIES
+@MODELS
 def test_reset_classifier(name):
     model, clip = make(name), clip_for(name)
     model.reset_classifier(3)
@@ -105,7 +105,7 @@ def test_reset_classifier(name):
     assert model(clip).shape == (2, model.head_hidden_size)
 
 
-@FAMILIES
+@MODELS
 def test_timms_optimizer_groups_and_layer_decay_read_the_model(name):
     from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
@@ -129,7 +129,7 @@ def test_timms_optimizer_groups_and_layer_decay_read_the_model(name):
     assert scale["head.weight"] == 1
 
 
-@FAMILIES
+@MODELS
 def test_intermediates_end_in_the_features(name):
     model, clip = make(name).eval(), clip_for(name)
     features, streams = model.forward_intermediates(clip, output_fmt="NLC")
@@ -141,7 +141,7 @@ def test_intermediates_end_in_the_features(name):
     torch.testing.assert_close(maps[0].flatten(2).mT, streams[0])
 
 
-@FAMILIES
+@MODELS
 def test_features_only(name):
     model = make(name, features_only=True, out_indices=(0, 1))
     maps = model(clip_for(name))
@@ -152,13 +152,20 @@ def test_features_only(name):
     assert len(model.model.layers) == 2
 
 
-@FAMILIES
+@pytest.mark.parametrize(("name", "reductions"), [("vim_tiny", [16] * 3), ("vmamba_tiny_s1l8", [4, 8, 16, 32])])
+def test_features_only_gives_three_layers_or_every_stage_unless_told(name, reductions):
+    with torch.device("meta"):
+        model = create_model(name, features_only=True, feature_cls="getter")
+    assert model.feature_info.reduction() == reductions
+
+
+@MODELS
 def test_a_misspelt_option_is_refused(name):
     with pytest.raises(TypeError, match="unknown option 'img_sizes': did you mean img_size"):
         make(name, img_sizes=32)
 
 
-@FAMILIES
+@MODELS
 def test_stochastic_depth_acts_in_training_only(name):
     model, clip = make(name, drop_path_rate=0.8), clip_for(name, batch=16)
     model.train()
@@ -166,7 +173,7 @@ def test_stochastic_depth_acts_in_training_only(name):
     assert torch.equal(model.eval()(clip), model(clip))
 
 
-@FAMILIES
+@MODELS
 def test_in_bf16(name):
     model, clip = make(name).eval(), clip_for(name)
     exact = model(clip)

@@ -14,6 +14,7 @@ class Numbered:
     num_classes = 5
     class_names = tuple("abcde")
     clip_shape = SHAPE
+    question_length = 0
 
     def __init__(self, count, broken=()):
         self.count, self.broken = count, set(broken)

@@ -6,6 +6,7 @@ import torch
 
 from ssmvid.data import MovingDigits, VideoFolder, read_frames, write_videos
 from ssmvid.data.clip import keyed_generator
+from ssmvid.data.moving_digits import digits_of
 
 FRAMES = [4, 8, 16, 32]
 
@@ -68,10 +69,16 @@ def test_clips_depend_on_split_epoch_index_and_seed_alone():
     assert len({clip.id for clip in different[:4]}) == 4
 
 
-def test_splits_share_no_digit(monkeypatch):
-    images = np.zeros((1797, 8, 8), np.float32)
-    images[1437:] = 1
-    monkeypatch.setattr("ssmvid.data.moving_digits._digits", lambda: images)
+def test_splits_share_no_digit():
+    (train, train_labels), (val, val_labels) = map(digits_of, ("train", "val"))
+    assert (len(train), len(val)) == (1437, 360)
+    assert (len(train_labels), len(val_labels)) == (1437, 360)
+    assert not {image.tobytes() for image in train} & {image.tobytes() for image in val}
+
+
+def test_each_split_draws_its_own_digits(monkeypatch):
+    of = lambda split: (np.full((10, 8, 8), float(split == "val"), np.float32), np.arange(10))
+    monkeypatch.setattr("ssmvid.data.moving_digits.digits_of", of)
     for split, bright in (("train", False), ("val", True)):
         digits = MovingDigits(split=split)
         means = [digits.ring(keyed_generator(index)).mean() for index in range(200)]
@@ -117,3 +124,11 @@ def test_written_videos_read_back_as_they_were(tmp_path):
         assert difference.mean() < 0.02
     with pytest.raises(FileExistsError, match="not empty"):
         write_videos(tmp_path / "digits")
+
+
+def test_another_length_keeps_settings_and_the_meaning_of_labels():
+    digits = MovingDigits(split="train", frames=8, size=16, num_clips=5, seed=3, shuffle_frames=True)
+    short = digits.at_length(4)
+    other = MovingDigits(split="train", frames=4, size=16, num_clips=5, seed=3, shuffle_frames=True)
+    assert vars(short) == vars(other)
+    assert short.class_names == digits.class_names[:2]

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from ssmvid.data import VideoError, VideoFolder, eval_transform, read_clip
+from ssmvid.data import VideoError, VideoFolder, eval_transform, frame_times, read_clip
 
 HOW = {"size": 32, "mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 0.2)}
 PLAIN = {"size": 48, "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -41,10 +41,18 @@ def test_place_says_where_in_time(folder, numbers, place, expected):
     assert [n >> 2 & 0xFFF for n in numbers(full.transpose(0, 1) * 255)] == [n >> 2 for n in expected]
 
 
+def test_a_clip_spread_over_the_whole_video(folder):
+    path = folder / "val/run/a.mp4"
+    n = len(frame_times(path))
+    whole = read_clip(path, frames=n, stride=1, **HOW)
+    spread = read_clip(path, frames=3, uniform=True, **HOW)
+    assert torch.equal(spread, whole[:, [int((i + 0.5) * n / 3) for i in range(3)]])
+
+
 def test_refusals(folder, tmp_path):
     path = folder / "val/run/a.mp4"
-    for rate in ({}, {"fps": 2.0, "stride": 2}):
-        with pytest.raises(ValueError, match="give either fps or stride"):
+    for rate in ({}, {"fps": 2.0, "stride": 2}, {"stride": 2, "uniform": True}):
+        with pytest.raises(ValueError, match="give one of fps, stride and uniform"):
             read_clip(path, frames=2, **rate, **HOW)
     for wrong in ({"size": 0}, {"std": (1.0, 0.0, 1.0)}, {"mean": (0.5,)}):
         with pytest.raises(ValueError, match="are needed, got"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmvid.data import sample_fps, sample_stride
+from ssmvid.data import sample_budget, sample_fps, sample_stride, sample_uniform
 
 STRIDE = [  # frames of the video, of the clip, stride, place -> indices
     (32, 8, 4, 0.0, [0, 4, 8, 12, 16, 20, 24, 28]),
@@ -49,7 +49,50 @@ def test_fps(times, frames, fps, place, expected):
     assert sample_fps(times, frames=frames, fps=fps, place=place).tolist() == expected
 
 
+UNIFORM = [  # frames of the video, of the clip, place -> indices
+    (32, 8, 0.5, [2, 6, 10, 14, 18, 22, 26, 30]),
+    (32, 8, 0.0, [0, 4, 8, 12, 16, 20, 24, 28]),
+    (32, 8, 1.0, [4, 8, 12, 16, 20, 24, 28, 31]),
+    (10, 4, 0.5, [1, 3, 6, 8]),
+    (3, 6, 0.5, [0, 0, 1, 1, 2, 2]),  # fewer than the clip's: some are repeated
+    (1, 3, 1.0, [0, 0, 0]),
+]
+
+
+@pytest.mark.parametrize(("n", "frames", "place", "expected"), UNIFORM)
+def test_uniform(n, frames, place, expected):
+    assert sample_uniform(n, frames=frames, place=place).tolist() == expected
+
+
+BUDGET = [  # times, fps, most frames -> indices
+    (STEADY, 1, 8, [0, 30, 60]),
+    (MILLISECONDS, 1, 3, [0, 30, 60]),
+    (STEADY, 1, 2, [22, 67]),
+    (STEADY, 10, 8, [5, 16, 28, 39, 50, 61, 73, 84]),
+    (VARYING, 1, 8, [0, 4, 5]),
+    (np.array([0.0]), 2, 8, [0]),
+    (np.array([5.0, 5.5, 6.0]), 1, 8, [0, 2]),
+]
+
+
+@pytest.mark.parametrize(("times", "fps", "most", "expected"), BUDGET)
+def test_budget(times, fps, most, expected):
+    assert sample_budget(times, fps=fps, max_frames=most).tolist() == expected
+
+
 place = st.floats(0, 1)
+
+
+@given(n=st.integers(1, 200), frames=st.integers(1, 40), place=place)
+@settings(max_examples=200, deadline=None)
+def test_uniform_takes_one_frame_of_each_stretch(n, frames, place):
+    chosen = sample_uniform(n, frames=frames, place=place)
+    stretch = np.arange(frames)
+    assert (chosen >= np.floor(stretch * n / frames)).all()
+    assert (chosen <= np.minimum((stretch + 1) * n / frames, n - 1)).all()
+    assert frames < 3 or np.ptp(np.diff(chosen[:-1])) <= 1  # the last one is kept inside the video
+    if n >= frames and place < 1:
+        assert len(set(chosen)) == frames
 
 
 @given(n=st.integers(1, 200), frames=st.integers(1, 40), stride=st.integers(1, 20), place=place)
@@ -98,5 +141,12 @@ def test_numbers_out_of_range(wrong):
 
 @pytest.mark.parametrize("fps", [0.0, -1.0, float("nan")])
 def test_fps_must_be_positive(fps):
-    with pytest.raises(ValueError, match="fps must be > 0"):
+    with pytest.raises(ValueError, match="sample_fps: fps must be > 0"):
         sample_fps(STEADY, frames=4, fps=fps, place=0.5)
+    with pytest.raises(ValueError, match="sample_budget: fps must be > 0"):
+        sample_budget(STEADY, fps=fps, max_frames=4)
+
+
+def test_a_budget_of_no_frame_is_refused():
+    with pytest.raises(ValueError, match="frames=0"):
+        sample_budget(STEADY, fps=1, max_frames=0)

@@ -99,7 +99,7 @@ def test_normalised_as_told(root):
 
 def test_settings_out_of_range(root, tmp_path):
     for wrong in ({}, {"fps": 2.0, "stride": 2}):
-        with pytest.raises(ValueError, match="give either fps or stride"):
+        with pytest.raises(ValueError, match="give one of fps, stride and uniform"):
             VideoFolder(root, split="train", **wrong)
     for wrong in ({"frames": 0}, {"size": 0}, {"min_crop": 0.0}, {"flip": 1.5}):
         with pytest.raises(ValueError, match="are needed, got"):
@@ -119,3 +119,11 @@ def test_a_list_may_lead_to_videos_that_are_not_there(root, tmp_path):
     videos = VideoFolder(tmp_path, split="train", stride=1)
     assert (videos.num_classes, np.shape(videos.entries)) == (2, (1, 2))
     assert videos[0, 0].kind == "missing"
+
+
+def test_another_length_is_the_same_videos_at_the_same_rate(root):
+    videos = VideoFolder(root, split="val", frames=4, stride=2, **PLAIN)
+    longer, expected = videos.at_length(8), VideoFolder(root, split="val", frames=8, stride=2, **PLAIN)
+    assert longer[0, 2].frames.shape == longer.clip_shape == (3, 8, 48, 48)
+    assert torch.equal(longer[0, 2].frames, expected[0, 2].frames)
+    assert videos[0, 2].frames.shape == videos.clip_shape == (3, 4, 48, 48)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from ssmvid.data import Clip, VideoError
+from ssmvid import create_model
+from ssmvid.data import Clip, MovingDigits, VideoError
 from ssmvid.engine import Optim, Schedule, Trainer, seed_everything
+from ssmvid.memory import Memory
 from ssmvid.tasks import Classify
 
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 8,
     "accumulate": 1,
+    "lengths": None,
     "precision": "fp32",
     "clip_grad": 1.0,
     "ema_decay": 0.9,
     "device": "cpu",
     "sharding": "ddp",
+    "context": 1,
     "workers": 0,
     "log_every": 2,
     "checkpoint_every": 3,
@@ -40,7 +45,7 @@ class Numbers:
     def __init__(self, size: int = 68, broken: tuple[int, ...] = (), nan: tuple[int, ...] = ()) -> None:
         self.size, self.broken, self.nan = size, broken, nan
         self.num_classes, self.class_names = 3, ("a", "b", "c")
-        self.clip_shape = (1, 2, 2, 4)
+        self.clip_shape, self.question_length = (1, 2, 2, 4), 0
         self.seen: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
@@ -67,12 +72,28 @@ class Net(nn.Sequential):
         return super().forward(frames)
 
 
+def digits(frames: int = 8, num_clips: int = 8) -> MovingDigits:
+    """Clips of 4 tokens a frame for `long_video`."""
+    return MovingDigits(split="train", frames=frames, size=16, num_clips=num_clips)
+
+
+def long_video(policy: str, hybrid: str = "MW", causal_frames: int | None = 1, classes: int = 4) -> Classify:
+    """A MultiScan of two layers under a memory policy."""
+    model = create_model(
+        "multiscan_tiny", dim=16, depth=2, hybrid=hybrid, head_dim=4, state_size=4, registers=int(bool(causal_frames)),
+        causal_frames=causal_frames, orders=["thw", "thw+rev"], schedule="same", img_size=16, tubelet=(1, 8, 8),
+        num_classes=classes,
+    )  # fmt: skip
+    return Classify(model, label_smoothing=0.1, memory=Memory(policy=policy))
+
+
 def fit(
     folder: Path,
     *,
     resume: str = "auto",
-    train: Numbers | None = None,
-    val: Numbers | None = None,
+    train: Any = None,
+    val: Any = None,
+    task: Callable[[], nn.Module] | None = None,
     dropout: float = 0.2,
     trackers: Any = (),
     **settings: Any,
@@ -81,7 +102,7 @@ def fit(
     config = {"trainer": SETTINGS | settings, "resume": resume, "model": {"dropout": dropout}}
     seed_everything(0)
     return Trainer(**config["trainer"]).fit(
-        Classify(Net(dropout), label_smoothing=0.1),
+        Classify(Net(dropout), label_smoothing=0.1) if task is None else task(),
         train or Numbers(),
         val or Numbers(20),
         optim=Optim(name="adamw", lr=1e-2, weight_decay=0.05, layer_decay=None),

@@ -1,27 +1,41 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import ssmvid
 from ssmvid.data import MovingDigits
 from ssmvid.engine import CheckpointError, checkpoint
 from ssmvid.eval import build_data, evaluate, restore
+from ssmvid.eval.restore import TASKS, build
 
+CONFIGS = Path(__file__).parents[2] / "hydra_configs"
 MODEL = {"name": "videomamba_tiny", "dim": 16, "depth": 1, "num_frames": 4, "img_size": 16, "tubelet": [1, 8, 8]}
 DATA = {"_target_": "ssmvid.data.MovingDigits", "split": "val", "frames": 4, "size": 16, "num_clips": 20}
+TASK = {"_target_": "ssmvid.tasks.Classify", "label_smoothing": 0.1, "memory": None}
 NAMES = ["stride_01", "stride_03"]
 HOW = {"batch_size": 8, "workers": 0, "device": "cpu", "precision": "fp32"}
 
 
-def write(root, step, *, files=("model",), best=None, model=MODEL, names=NAMES):
+NEEDLE = {
+    "_target_": "ssmvid.tasks.Needle",
+    "connector": {"_target_": "ssmvid.lmm.MLPConnector", "dim": 16, "llm_dim": 8}
+    | {"reducer": {"_target_": "ssmvid.lmm.Pool", "stride": [1, 2, 2]}},
+    "language_model": {"_target_": "ssmvid.lmm.LanguageModel", "vocab_size": 5, "dim": 8, "depth": 1, "head_dim": 4},
+    "clip_frames": 4,
+}
+
+
+def write(root, step, *, files=("model",), best=None, model=MODEL, names=NAMES, task=TASK):
     torch.manual_seed(step)
-    net = ssmvid.create_model(**MODEL, num_classes=2)
+    net = build(task, TASKS, model=ssmvid.create_model(**MODEL, num_classes=2)).model
     progress = {"step": step, "best_step": best}
     documents = {
         "state": {"progress": progress},
         "class_names": names,
-        "config": {"model": model, "data": {"val": DATA}},
+        "config": {"model": model, "task": task, "data": {"val": DATA}},
     }
     return checkpoint.write(root, step, {name: net.state_dict() for name in files}, documents)
 
@@ -48,10 +62,10 @@ def test_the_moving_average_is_what_was_validated_and_what_is_taken(run):
 def test_the_row_holds_the_numbers_of_the_table(run, tmp_path, capsys):
     trained = restore(run)
     dataset = build_data(DATA)
-    row = evaluate(trained, dataset, **HOW, out=tmp_path / "eval.jsonl")
+    row = evaluate(trained, DATA, **HOW, out=tmp_path / "eval.jsonl")
     clips = [dataset[0, i] for i in range(20)]
     with torch.no_grad():
-        answers = trained.model(torch.stack([clip.frames for clip in clips])).argmax(-1)
+        answers = trained.task.model(torch.stack([clip.frames for clip in clips])).argmax(-1)
     right = sum(int(answer) == clip.label for answer, clip in zip(answers, clips, strict=True))
     assert row["top1"] == right / 20
     assert (row["n_ok"], row["n_failed"], row["step"]) == (20, 0, 20)
@@ -61,6 +75,30 @@ def test_the_row_holds_the_numbers_of_the_table(run, tmp_path, capsys):
     )
     shown = dict(zip(heads, cells, strict=True))
     assert (shown["top1"], shown["model"], shown["n_ok"]) == (f"{100 * right / 20:.2f} %", "videomamba_tiny", "20")
+
+
+def test_a_task_of_parts_comes_back_with_weights_that_are_tied(tmp_path):
+    trained = restore(write(tmp_path, 3, task=NEEDLE))
+    torch.manual_seed(3)
+    fresh = build(NEEDLE, TASKS, model=ssmvid.create_model(**MODEL, num_classes=2)).eval()
+    clip, label, question = torch.randn(1, 3, 4, 16, 16), torch.tensor([1]), torch.tensor([[2, 3]])
+    torch.testing.assert_close(trained.task(clip, label, question), fresh(clip, label, question), rtol=0, atol=0)
+    language_model = trained.task.model.language_model
+    assert language_model.lm_head.weight is language_model.backbone.embedding.weight
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "connector").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_checkpoint_can_name_every_connector(path):
+    config = OmegaConf.load(path)
+    for part in (config, config.get("reducer", {})):
+        assert part.get("_target_", "ssmvid.lmm.Pool") in TASKS
+
+
+@pytest.mark.parametrize("target", ["os.system", "ssmvid.lmm.encoder.math", "ssmvid.data.write_videos", None])
+def test_a_checkpoint_cannot_name_anything_but_a_task_and_its_parts(target, tmp_path):
+    for task in ({"_target_": target}, NEEDLE | {"connector": {"_target_": target, "path": str(tmp_path)}}):
+        with pytest.raises(CheckpointError, match=r"may only name one of ssmvid\.tasks\.Classify"):
+            build(task, TASKS)
 
 
 def test_weights_that_do_not_fit_are_listed(tmp_path):
@@ -80,7 +118,7 @@ def test_other_classes_are_refused(tmp_path, names, message):
     trained = restore(write(tmp_path, 1, names=names[:2]))
     object.__setattr__(trained, "class_names", tuple(names))
     with pytest.raises(CheckpointError, match=message):
-        evaluate(trained, build_data(DATA), **HOW, out=tmp_path / "eval.jsonl")
+        evaluate(trained, DATA, **HOW, out=tmp_path / "eval.jsonl")
     assert not (tmp_path / "eval.jsonl").exists()
 
 
@@ -104,7 +142,7 @@ def test_a_checkpoint_cannot_name_anything_but_a_data_set(target, tmp_path):
     gadget = {"_target_": target, "_args_": [str(victim)], "path": str(victim), "root": str(victim)}
     with pytest.raises(CheckpointError, match=r"may only name one of ssmvid\.data\.MovingDigits"):
         build_data(gadget)
-    with pytest.raises(TypeError):  # to a data set it is a mapping like any other
+    with pytest.raises(CheckpointError, match=r"may only name one of ssmvid\.data\.MovingDigits"):
         build_data(DATA | {"frames": gadget})
     assert victim.exists()
 

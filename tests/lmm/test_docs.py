@@ -8,10 +8,12 @@ from tests.lmm.connectors import NAMES
 TEXT = (Path(__file__).parents[2] / "docs" / "lmm.md").read_text()
 
 
-def test_the_example_runs():
+def test_the_examples_run():
     names: dict = {}
-    exec(re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1], names)
+    for example in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        exec(example, names)
     assert names["tokens"].shape == (1, names["encoder"].num_tokens(16, 112, 112), 896)
+    assert names["answer"].shape == names["later"].shape == names["reply"].shape == (1, 8)
 
 
 def test_every_connector_is_in_the_table():

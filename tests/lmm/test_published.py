@@ -30,6 +30,7 @@ ANCHORS, HEADS, STATES = 3, 4, 4
 MAMBA2 = DIM * (4 * DIM + 4 * STATES + HEADS) + 5 * (2 * DIM + 4 * STATES) + 3 * HEADS + 2 * DIM + 2 * DIM * DIM
 PARAMETERS = {
     "mlp": MLP,
+    "video_ma2mba": MLP,
     "tome": MLP,
     "redundancy": MLP,
     "decimate": MLP + DIM + mamba(DIM, 1),

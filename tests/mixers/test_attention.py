@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ssmvid.mixers import Attention
+from ssmvid.mixers.attention import SHORT
 from ssmvid.scan import Grid
 
 GRID = Grid(5, 2, 2)
@@ -47,6 +48,12 @@ def test_a_sliding_window_over_a_sequence_is_sambas():
     mixer, tokens = make(causal_frames=1, window=4), torch.randn(1, 11, 8, dtype=torch.float64)
     gap = torch.arange(11)[:, None] - torch.arange(11)
     torch.testing.assert_close(mixer(tokens, Grid(11, 1, 1)), masked(mixer, tokens, (gap >= 0) & (gap <= 3)))
+
+
+def test_more_short_segments_than_go_together():
+    mixer, tokens = make(causal_frames=1), torch.randn(1, 2 * SHORT + 7, 8, dtype=torch.float64)
+    visible = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).tril()
+    torch.testing.assert_close(mixer(tokens, Grid(tokens.shape[1], 1, 1)), masked(mixer, tokens, visible))
 
 
 @pytest.mark.parametrize("options", [{}, {"window": 2}, {"causal_frames": 2}, {"causal_frames": 2, "window": 2}])

@@ -14,8 +14,8 @@ GRID = Grid(7, 2, 3)
 SEGMENT = Grid(FRAMES, 2, 3)
 
 
-def scanning(kind, names=("hwt", "thw+rev"), causal_frames=FRAMES, place="head", **options):
-    pattern = ScanPattern.parse(names, place=place, causal_frames=causal_frames)
+def scanning(kind, names=("hwt", "thw+rev"), causal_frames=FRAMES, place="head", merge="sum", **options):
+    pattern = ScanPattern.parse(names, merge, place, causal_frames)
     return kind(DIM, pattern=pattern, state_size=3, **options)
 
 
@@ -26,6 +26,8 @@ def attending(window, causal_frames=FRAMES):
 STREAMING = {
     "Mamba": partial(scanning, Mamba),
     "Mamba, shared": partial(scanning, Mamba, shared=True),
+    "Mamba, concat": partial(scanning, Mamba, merge="concat"),
+    "Mamba, gated": partial(scanning, Mamba, merge="gated"),
     "Mamba2": partial(scanning, Mamba2, head_dim=4),
     "Mamba2, one order": partial(scanning, Mamba2, names=["thw"], head_dim=4),
     "Mamba2, spread": partial(scanning, Mamba2, place="spread", head_dim=4),

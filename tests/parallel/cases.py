@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ssmvid.backbones import MultiScan, VideoMamba
+from ssmvid import memory
+from ssmvid.backbones import MambaND, MultiScan, VideoMamba
 from ssmvid.mixers import SS2D, Attention, Mamba, Mamba2, MambaState
 from ssmvid.parallel import Piece, context_parallel
 from ssmvid.scan import Grid, ScanPattern
@@ -149,17 +150,17 @@ def check_refusals() -> None:
     model = partial(MultiScan, dim=8, depth=1, hybrid="M", head_dim=4, img_size=4, tubelet=(1, 2, 2), state_size=2)
     causal, free = model(causal_frames=2), model(registers=0, orders=["hwt"], schedule="same")
     with context_parallel(dist.group.WORLD):
-        refused("order hwt leaves the frames", free.forward_tokens, torch.randn(1, 3, 2, 4, 4))
+        clip = torch.randn(1, 3, 2, 4, 4)
+        refused("order hwt leaves the frames", free.forward_tokens, clip)
         for order in ("wth", "thw+snake", "thw+random0"):
             refused(f"order {re.escape(order)} leaves", mamba2([order]), torch.randn(1, 12, DIM), grid)
         refused("prefix tokens lie before a clip", mamba2(["thw"]), torch.randn(1, 13, DIM), grid)
         refused("give context_parallel the pieces", mamba2(["thw"]), torch.randn(1, 24, DIM), [grid, grid])
-        refused("forward_head: not covered", causal.forward_head, torch.randn(1, 4, 8))
-        refused(
-            "temporal table: not covered",
-            VideoMamba(dim=8, depth=1, img_size=32).forward_tokens,
-            torch.randn(1, 3, 2, 32, 32),
-        )
+        class_token = VideoMamba(dim=8, depth=1, img_size=32)
+        refused("class token: not covered", class_token.forward_head, torch.randn(1, 5, 8))
+        refused("'multi_axis': not covered", memory.run, causal, clip, lambda x, at: x, cells=memory.Cells(1, 1))
+        for table in (class_token, MambaND(dim=8, depth=1, img_size=32, num_frames=2)):
+            refused("temporal table: not covered", table.forward_tokens, torch.randn(1, 3, 2, 32, 32))
         refused(
             "in this mixer: not covered", SS2D(DIM, pattern=ScanPattern.parse(["thw"])), torch.randn(1, 12, DIM), grid
         )
@@ -173,6 +174,6 @@ def check_refusals() -> None:
         pass
 
 
-def refused(message: str, function: Callable[..., object], *args: object) -> None:
+def refused(message: str, function: Callable[..., object], *args: object, **options: object) -> None:
     with pytest.raises(ValueError, match=message):
-        function(*args)
+        function(*args, **options)
