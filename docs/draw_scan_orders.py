@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ssmvid.scan import AXES, CURVES, Grid, ScanOrder
+from ssmvid.scan.naming import with_number
 
 FOLDER = Path(__file__).parent / "scan-orders"
 PANELS = {
@@ -20,6 +21,7 @@ PANELS = {
     "5 x 7": Grid(1, 5, 7),
     "3 frames of 4 x 4": Grid(3, 4, 4),
 }
+PICTURED = {"brick": (2, 2, 2)}  # numbers that show more on small grids than those of the papers
 MODIFIED = ("thw+rev", "thw+flip_h", "twh+flip_w", "twh+snake2d")
 COLOURS = LinearSegmentedColormap.from_list("steps", ["#109648", "#9aa51e", "#e8871e", "#cf1b2b"])
 Point = tuple[float, float]
@@ -27,7 +29,7 @@ Point = tuple[float, float]
 
 def names() -> list[str]:
     """Every axis order, one example of each modifier, every curve over thw."""
-    curves = [name + ("" if curve.number is None else str(curve.number)) for name, curve in CURVES.items()]
+    curves = [with_number(stem, PICTURED.get(stem, curve.number)) for stem, curve in CURVES.items()]
     return [*AXES, *MODIFIED, *(f"thw+{curve}" for curve in curves)]
 
 

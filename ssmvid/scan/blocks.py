@@ -1,9 +1,10 @@
-"""Curves that cut the grid up: windows, atrous phases, slices. Shapes and results as in `lines`."""
+"""Curves that cut the grid up: windows, bricks, atrous phases, slices. Shapes and results as in `lines`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,22 @@ def window(shape: Sequence[int], size: int) -> Tensor:
     height, width = (min(size, axis) for axis in shape)
     cells = _windows(torch.arange(math.prod(shape)).view(*shape), height, width)
     return cells[cells >= 0]
+
+
+def brick(shape: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    """Bricks of these sizes in raster order, the cells of each in raster order; border bricks are cut off."""
+    cells = torch.arange(math.prod(shape))
+    coordinates = torch.unravel_index(cells, torch.Size(shape))
+    rank = torch.zeros_like(cells)
+    for place, axis, size in zip(coordinates, shape, sizes):
+        rank = rank * math.ceil(axis / size) + place // size
+    return rank.argsort(stable=True)
+
+
+def brick_lengths(shape: Sequence[int], sizes: Sequence[int]) -> tuple[int, ...]:
+    """The cells of each brick, in the order in which `brick` visits them."""
+    edges = ([min(size, axis - start) for start in range(0, axis, size)] for axis, size in zip(shape, sizes))
+    return tuple(math.prod(brick) for brick in product(*edges))
 
 
 def padded_windows(grid: Grid, size: int, axes: str = "thw") -> Tensor:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
+from itertools import accumulate, chain, product
 
 import torch
 from torch import Tensor
 
-from ssmvid.scan.curves import CURVES
+from ssmvid.scan.blocks import brick_lengths
+from ssmvid.scan.curves import CURVES, Number
 from ssmvid.scan.grid import Grid
-from ssmvid.scan.naming import AXES, GRAMMAR, split_number, unknown_order
+from ssmvid.scan.naming import AXES, GRAMMAR, split_number, unknown_order, with_number
 from ssmvid.scan.prefix import Place, prefix_steps
 from ssmvid_kernels.walk import Walk
 
@@ -26,8 +27,10 @@ class ScanOrder:
     - `thw` reads frame after frame, row after row; `hwt` follows each pixel through time before it moves on.
     - `thw+snake` turns back at the end of each row and of each frame instead of jumping to the next one's start.
     - `thw+window2` reads 2 x 2 windows. Most curves run over the two faster axes, one slice of the slowest after
-      another: frame by frame for `thw` and `twh`. `snake`, `hilbert`, `morton`, `slicesN` and `randomN` run through the
-      whole grid; `snake2d`, `hilbert2d`, `morton2d` are the first three frame by frame.
+      another: frame by frame for `thw` and `twh`. `snake`, `hilbert`, `morton`, `brickNxNxN`, `slicesN` and `randomN`
+      run through the whole grid; `snake2d`, `hilbert2d`, `morton2d` are the first three frame by frame.
+    - `hwt+brick2x4x4` reads bricks of 2 frames, 4 rows and 4 columns in the order of its axes, and so the tokens of
+      each: all orders over the same bricks read the same tokens brick by brick, and a scan may take them together.
     - `twh+flip_w` mirrors the grid left to right before it reads column after column.
     - `thw+rev` is `thw` from the last token to the first; `+rev` comes after everything else.
 
@@ -73,11 +76,23 @@ class ScanOrder:
         rows = torch.arange(grid.length).view(grid).flip(["thw".index(axis) for axis in self.flip])
         rows = rows.permute(["thw".index(axis) for axis in self.axes])
         if self.curve and grid.length:
-            name, number = split_number(self.curve)
-            path = rows.flatten()[CURVES[name].cells(rows.shape, number)]
+            path = rows.flatten()[CURVES[split_number(self.curve)[0]].cells(rows.shape, self._number())]
         else:
             path = rows.flatten()
         return path.flip(0) if self.reverse else path
+
+    def _number(self) -> Number | None:
+        """Of its curve: a brick's sizes in the order of its axes."""
+        number = split_number(self.curve)[1]
+        return tuple(number["thw".index(axis)] for axis in self.axes) if isinstance(number, tuple) else number
+
+    def bricks(self, grid: Grid) -> tuple[int, ...] | None:
+        """The tokens of each brick, in the order of the path; None for an order without bricks."""
+        sizes = self._number()
+        if not isinstance(sizes, tuple):
+            return None
+        lengths = brick_lengths([getattr(grid, axis) for axis in self.axes], sizes)
+        return lengths[::-1] if self.reverse else lengths
 
     def inverse(self, grid: Grid) -> Tensor:
         """The step that reads each row, int64 (l,): `y[inverse]` brings what was `x[indices]` back into rows."""
@@ -115,13 +130,9 @@ def _walk(order: ScanOrder, grid: Grid, prefix: int, place: Place, causal_frames
     raster = not order.curve and not order.flip
     frame_by_frame = raster and order.axes[0] == "t" and not order.reverse and not prefix
     if causal_frames is not None and grid.t > causal_frames and not frame_by_frame:
-        count, rest = divmod(grid.t, causal_frames)
-        one = _walk(order, grid._replace(t=causal_frames), prefix, place, None).rows()
-        table = (one + one.numel() * torch.arange(count, dtype=torch.int32)[:, None]).flatten()
-        if rest:
-            last = _walk(order, grid._replace(t=rest), prefix, place, None).rows()
-            table = torch.cat([table, last + table.numel()])
-        return Walk(table=table)
+        cuts = [min(causal_frames, grid.t - start) for start in range(0, grid.t, causal_frames)]
+        table, chunks = _joined([_walk(order, grid._replace(t=frames), prefix, place, None) for frames in cuts])
+        return Walk(table=table, chunks=chunks)
     if raster and (not prefix or place == "head"):
         stride = {"t": grid.h * grid.w, "h": grid.w, "w": 1}
         s0, s1, s2 = (getattr(grid, axis) for axis in order.axes)
@@ -131,22 +142,38 @@ def _walk(order: ScanOrder, grid: Grid, prefix: int, place: Place, causal_frames
     rows = torch.full((prefix + grid.length,), -1)
     rows[prefix_steps(place, prefix, grid.length)] = torch.arange(prefix)
     rows[rows < 0] = forward.indices(grid) + prefix
-    return Walk(table=(rows.flip(0) if order.reverse else rows).int())
+    return Walk(table=(rows.flip(0) if order.reverse else rows).int(), chunks=_chunks(order, grid, prefix, place))
+
+
+def _chunks(order: ScanOrder, grid: Grid, prefix: int, place: Place) -> tuple[int, ...] | None:
+    """The bricks of an order, and one for the prefix; None where prefix tokens lie within bricks."""
+    bricks = order.bricks(grid)
+    if bricks is None or not prefix:
+        return bricks
+    if place != "head":
+        return None
+    return (*bricks, prefix) if order.reverse else (prefix, *bricks)
 
 
 @lru_cache(maxsize=64)
 def _packed_walk(
     order: ScanOrder, grids: tuple[Grid, ...], prefix: int, place: Place, causal_frames: int | None
 ) -> Walk:
-    tables, start = [], 0
-    for grid in grids:
-        tables.append(_walk(order, grid, prefix, place, causal_frames).rows() + start)
-        start += tables[-1].numel()
-    return Walk(table=torch.cat(tables), lengths=tuple(table.numel() for table in tables))
+    walks = [_walk(order, grid, prefix, place, causal_frames) for grid in grids]
+    table, chunks = _joined(walks)
+    return Walk(table=table, lengths=tuple(walk.length for walk in walks), chunks=chunks)
+
+
+def _joined(walks: Sequence[Walk]) -> tuple[Tensor, tuple[int, ...] | None]:
+    """Walks one behind another, each on its own stretch of rows: the table, and the bricks where all have some."""
+    starts = accumulate((walk.length for walk in walks), initial=0)
+    table = torch.cat([walk.rows() + start for walk, start in zip(walks, starts)])
+    bricks = [walk.chunks for walk in walks if walk.chunks is not None]
+    return table, tuple(chain(*bricks)) if len(bricks) == len(walks) else None
 
 
 def _without_flips() -> dict[str, ScanOrder]:
-    curves = ["", *(name + ("" if curve.number is None else str(curve.number)) for name, curve in CURVES.items())]
+    curves = ["", *(with_number(stem, curve.number) for stem, curve in CURVES.items())]
     orders = [ScanOrder(axes, curve, reverse=rev) for axes, curve, rev in product(AXES, curves, (False, True))]
     return {str(order): order for order in orders}
 

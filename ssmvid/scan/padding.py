@@ -63,5 +63,7 @@ def _path(order: ScanOrder, grid: Grid) -> Tensor:
         return order.indices(grid)
     if order.flip:
         raise ValueError(f"padded_walks: a window order has no flips here, got {str(order)!r}")
-    path = padded_windows(grid, split_number(order.curve)[1] or 0, order.axes)
+    size = split_number(order.curve)[1]
+    assert isinstance(size, int)
+    path = padded_windows(grid, size, order.axes)
     return path.flip(0) if order.reverse else path

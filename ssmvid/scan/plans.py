@@ -109,5 +109,6 @@ PATTERNS: dict[str, ScanPlan] = {
     "hilbert2d": ScanPlan((_both_ways("thw+hilbert2d"),)),
     "morton": ScanPlan((_both_ways("thw+morton"),)),
     "window2": ScanPlan((_both_ways("thw+window2"),)),
+    "brick": ScanPlan(tuple(_both_ways(f"{axes}+brick2x2x2") for axes in ("thw", "hwt", "wth")), "alternate"),
     "random": ScanPlan((_both_ways("thw+random0"),)),
 }

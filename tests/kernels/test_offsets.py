@@ -31,7 +31,8 @@ SHORT = 67  # steps of a row where there are many rows: a segment of s6 and thre
 SEGMENT = 2**24  # of s6 in a long row
 LAST = LONG - 3 - (LONG // SEGMENT) * SEGMENT  # where the last of three clips starts: its last segment has three steps
 WALK = (0, 1024, 1024, 1 << 20, 1024, 1, 0, 0)  # in order
-FULLEST = ("bfloat16 walks", "=384 bfloat16 add", "=384 bfloat16 gate")  # cases with every argument between them
+# Cases with every argument between them.
+FULLEST = ("bfloat16 walks", "bfloat16 bundles", "=384 bfloat16 add", "=384 bfloat16 gate")
 # One number a program, of this kernel or of the one that made it: a grid has fewer than 2^31.
 BOUNDED = {
     ("chunk_states", "decay_ptr"),
@@ -45,8 +46,8 @@ INTEGERS = {
     "cu_seqlens": lambda at: np.select([at >= 3, at == 2], [LONG, LAST], 0),
     "clip_of": lambda at: np.full(at.shape, 2),
 }
-AFFINE = INTEGERS | {"paths": lambda at: np.array(WALK)[at % 8]}
-TABLE = INTEGERS | {"paths": lambda at: at % LONG}
+AFFINE = {"paths": lambda at: np.array(WALK)[at % 8]}
+TABLE = {"paths": lambda at: at % LONG}
 TABLES = {"paths": torch.empty(0, dtype=torch.int32)}
 
 pytestmark = pytest.mark.skipif(not interpreting(), reason="probed in Triton's interpreter, off where there is a GPU")
@@ -76,6 +77,22 @@ def launches(op: str, packed: bool) -> Iterator[Launch]:
         yield launch._replace(arguments=given, programs=launch.programs * times)
 
 
+def integers(launch: Launch, paths: dict[str, Any]) -> dict[str, Any]:
+    """What the tensors of integers hold, the walks as `paths` has them; chunks lie as if each path went alone."""
+    slots, length, steps = (launch.arguments.get(name, 1) for name in ("slots", "length", "chunk"))
+    own = lambda at: at // 4 % slots
+    fields = (lambda at: at // 4 // slots, own, lambda at: np.minimum(own(at) * steps, length - 1), lambda at: length)
+    return (
+        INTEGERS
+        | paths
+        | {
+            "chunks": lambda at: np.choose(at % 4, [field(at) for field in fields]),
+            "bundles": lambda at: 2 * at,
+            "places": lambda at: at % length,
+        }
+    )
+
+
 def last_programs(launch: Launch, times: int) -> Iterator[int]:
     """Some of the last programs of so many grids: some at the end of a row, some at its start."""
     return (launch.programs * times - 1 - back for back in (0, 1, 3, 5, 16))
@@ -87,7 +104,7 @@ def stride_of(pointer: str) -> str:
 
 def pointers_of(kernel: Any) -> set[str]:
     """The arguments of a kernel that are pointers, by how they are named."""
-    return {name for name in kernel.arg_names if name.endswith("_ptr") or name == "paths"}
+    return {name for name in kernel.arg_names if name.endswith("_ptr") or name in ("paths", "places")}
 
 
 @each_op
@@ -115,7 +132,7 @@ def test_every_stride_of_every_argument(op):
                 far = {stride_of(name): tuple(STRIDE if i == axis else 0 for i in range(axes))}
                 wanted.add((kernel, name, axis))
                 runs = (
-                    farthest(launch, program, AFFINE, **far)
+                    farthest(launch, program, integers(launch, AFFINE), **far)
                     for program in last_programs(launch, 1 if op == "norm" else 3)
                 )
                 if any(reached.get(name, 0) >= FAR for reached in runs):
@@ -134,7 +151,8 @@ def test_every_dense_tensor(op):
             dense = {(kernel.__name__, name) for name in dense} - BOUNDED
             tables = packed and "paths" in kernel.arg_names
             for program in last_programs(launch, 1 if packed else FAR // launch.programs):
-                reached = farthest(launch, program, TABLE if tables else AFFINE, **TABLES if tables else {})
+                held = integers(launch, TABLE if tables else AFFINE)
+                reached = farthest(launch, program, held, **TABLES if tables else {})
                 proven |= {(name, pointer) for name, pointer in dense if reached.get(pointer, 0) >= FAR}
             wanted |= dense
     print(f"{op}: {len(proven)} of {len(wanted)} dense tensors past 2^31")

@@ -98,7 +98,7 @@ def test_chunks_that_pass_in_groups_are_exact(case, monkeypatch):
 
 
 def test_chunks_pass_in_groups_past_512_of_them_unless_clips_are_many():
-    call = lambda slots, clips, rows=1: triton_scan.groups_of(Plan(slots, rows * slots, clips, *[None] * 7))
+    call = lambda slots, clips, rows=1: triton_scan.groups_of(Plan(slots, rows * slots, clips, *[None] * 11))
     assert call(512, 1) == (512, 1)
     assert call(16384, 1) == (128, 128)
     assert call(16384, 8, rows=8) == (128, 128)
@@ -131,14 +131,14 @@ def test_registered_as_torch_expects(backend):
     x, dt, A, B, C, _, _, dt_bias, h0 = tensors.values()
     D = torch.randn(2, 1, 3, device=x.device).requires_grad_()
     paths = torch.stack([walk.rows() for walk in options["walks"]]).to(x.device)
-    args = (x.detach()[:, None].requires_grad_(), dt, A, B, C, D, dt_bias, h0, paths, None)
+    args = (x.detach()[:, None].requires_grad_(), dt, A, B, C, D, dt_bias, h0, paths, None, [])
     operator = getattr(torch.ops.ssmvid, f"ssd_scan_{backend}").default
     torch.library.opcheck(operator, (*args, True, [0.1, 2.0], 16, True, True))
 
 
 def test_no_gradient_keeps_no_states():
     x, dt, A, B, C, *_ = make_inputs(Case(1, 64, 8, 4, 2)).values()
-    args = (x[:, None], dt[:, None], A[None], B[:, None], C[:, None], None, None, None, None, None, True, None, 16)
+    args = (x[:, None], dt[:, None], A[None], B[:, None], C[:, None], None, None, None, None, None, [], True, None, 16)
     *_, kept = torch.ops.ssmvid.ssd_scan_cpu(*args, True, True)
     *_, states = torch.ops.ssmvid.ssd_scan_cpu(*args, True, False)
     assert kept.numel() == 5 * 8 * 4 * 2

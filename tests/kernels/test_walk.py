@@ -11,7 +11,7 @@ from ssmvid_kernels import Walk
 from ssmvid_kernels.calls import shuffled
 from ssmvid_kernels.testing import device_of
 from ssmvid_kernels.triton_walk import open_clip, open_walk, row_of
-from ssmvid_kernels.walk import decode, encode
+from ssmvid_kernels.walk import decode, encode, places
 
 AFFINE = [
     Walk((2, 3, 4), (12, 4, 1)),
@@ -65,6 +65,36 @@ def test_equal_walks_are_equal():
     assert Walk((2, 3, 4), (12, 4, 1)) != Walk((2, 3, 4), (12, 4, 1), reverse=True)
 
 
+def test_a_path_and_its_reverse_know_each_other():
+    table = torch.tensor([2, 0, 1, 4, 3], dtype=torch.int32)
+    clips = Walk(table=table, lengths=(3, 2))
+    back = Walk(table=torch.tensor([1, 0, 2, 3, 4], dtype=torch.int32), lengths=(3, 2))
+    assert clips.path != back.path
+    assert (clips.path, clips.backwards) == (back.backwards, back.path)
+    affine = Walk((2, 3, 4), (12, 4, 1), prefix=2)
+    back = Walk((2, 3, 4), (12, 4, 1), prefix=2, reverse=True)
+    assert (affine.path, affine.backwards) == (back.backwards, back.path)
+    assert Walk((2, 3, 4), (12, 4, 1)).path != affine.path
+
+
+def test_bricks_are_the_rows_they_hold():
+    table = torch.tensor([2, 0, 1, 4, 3], dtype=torch.int32)
+    walk = Walk(table=table, chunks=(3, 2))
+    other = Walk(table=torch.tensor([3, 4, 0, 1, 2], dtype=torch.int32), chunks=(2, 3))
+    assert walk.bricks[0] == other.bricks[0]
+    assert (walk.bricks[1], other.bricks[1]) == ((0, 3), (3, 0))
+    assert Walk(table=table, chunks=(2, 3)).bricks[0] != walk.bricks[0]
+    assert Walk(table=table).bricks is None
+
+
+def test_places_are_the_inverse_of_rows():
+    walks = [*AFFINE[:2], Walk(table=AFFINE[0].rows().flip(0))]
+    paths = torch.stack([walk.rows() for walk in walks if walk.length == walks[0].length])
+    found = places(paths, walks[0].length)
+    assert found.dtype == torch.int32
+    assert torch.equal(paths.gather(1, found.long()), torch.arange(walks[0].length, dtype=torch.int32).expand_as(paths))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -76,6 +106,10 @@ def test_equal_walks_are_equal():
         (dict(table=torch.tensor([0, 3, 1], dtype=torch.int32)), r"must visit each of the rows 0\.\.2 once"),
         (dict(table=torch.tensor([0, 1, 2], dtype=torch.int32), lengths=(1, 1)), r"l = sum of lengths = 2"),
         (dict(table=torch.tensor([2, 1, 0], dtype=torch.int32), lengths=(1, 2)), r"must visit each of the rows 0\.\.0"),
+        (dict(chunks=(2,)), r"chunks are stretches of a table: give the path as one"),
+        (dict(table=torch.arange(3, dtype=torch.int32), chunks=(2,)), r"fill the 3 steps .* got 1 that hold 2"),
+        (dict(table=torch.arange(3, dtype=torch.int32), chunks=(3, 0)), r"chunks must be >= 1 .* got 2 that hold 3"),
+        (dict(table=torch.arange(3, dtype=torch.int32), lengths=(1, 2), chunks=(2, 1)), r"clip by clip"),
     ],
 )
 def test_impossible_walks_are_refused(fields, message):

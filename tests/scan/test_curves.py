@@ -5,10 +5,13 @@ from itertools import product
 import pytest
 import torch
 
-from ssmvid.scan import CURVES, Grid, ScanOrder, padded_windows
+from ssmvid.scan import AXES, CURVES, Grid, ScanOrder, padded_windows
+from ssmvid.scan.naming import split_number
 
 GRIDS = [Grid(t, h, w) for t, h, w in product(range(1, 10), repeat=3)]
-NUMBERS = {"window": (1, 2, 3, 7), "atrous": (1, 2, 3, 7), "slices": (1, 2, 5, 8), "random": (0, 7)}
+NUMBERS = {"window": (1, 2, 3, 7), "atrous": (1, 2, 3, 7), "slices": (1, 2, 5, 8), "random": (0, 7)} | {
+    "brick": ("1x1x1", "2x3x4", "9x1x2")
+}
 NAMES = [f"{name}{number}" for name in CURVES for number in NUMBERS.get(name, ("",))]
 
 #  0  1  2  3
@@ -33,6 +36,7 @@ ROWS_3_COLUMNS_4 = {
     "thw+window2": [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 10, 11],
     "thw+window3": [0, 1, 2, 4, 5, 6, 8, 9, 10, 3, 7, 11],
     "twh+window2": [0, 4, 1, 5, 8, 9, 2, 6, 3, 7, 10, 11],
+    "thw+brick9x2x2": [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 10, 11],
     "thw+atrous2": [0, 2, 8, 10, 4, 6, 1, 3, 9, 11, 5, 7],
     "thw+slices4": [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11],
     "thw+morton2d": [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 10, 11],
@@ -48,6 +52,9 @@ FRAMES_2_ROWS_2_COLUMNS_3 = {
     "thw+snake": [0, 1, 2, 5, 4, 3, 9, 10, 11, 8, 7, 6],
     "thw+snake2d": [0, 1, 2, 5, 4, 3, 6, 7, 8, 11, 10, 9],
     "thw+morton": [0, 1, 3, 4, 6, 7, 9, 10, 2, 5, 8, 11],
+    "thw+brick2x1x2": [0, 1, 6, 7, 2, 8, 3, 4, 9, 10, 5, 11],
+    "wht+brick2x1x2": [0, 6, 1, 7, 3, 9, 4, 10, 2, 8, 5, 11],
+    "thw+brick2x1x2+rev": [11, 5, 10, 9, 4, 3, 8, 2, 7, 6, 1, 0],
     "thw+slices5": [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11],
     "thw+flip_t": [6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5],
 }
@@ -82,7 +89,7 @@ def test_by_hand(grid, name, path):
 
 
 def test_every_curve_is_checked_by_hand():
-    assert {order.curve.rstrip("0123456789") for order in map(ScanOrder.parse, (name for _, name, _ in BY_HAND))} == {
+    assert {split_number(order.curve)[0] for order in map(ScanOrder.parse, (name for _, name, _ in BY_HAND))} == {
         "",
         *CURVES,
     }
@@ -123,7 +130,7 @@ def test_hilbert_has_unit_steps_and_stays_near_on_large_and_lopsided_grids(grid)
         assert far["hilbert"] < 0.75 * far["snake"]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CURVES[name.rstrip("0123456789")].axes == 2])
+@pytest.mark.parametrize("name", [name for name in NAMES if CURVES[split_number(name)[0]].axes == 2])
 def test_curves_over_two_axes_run_frame_by_frame(name):
     order, frame = ScanOrder.parse(f"thw+{name}"), Grid(1, 5, 3)
     one = order.indices(frame)
@@ -137,6 +144,20 @@ def test_in_one_frame_a_curve_over_three_axes_is_its_2d_form(name):
         grid = Grid(1, h, w)
         three, two = (ScanOrder.parse(f"thw+{name}{suffix}").indices(grid) for suffix in ("", "2d"))
         assert torch.equal(three, two), grid
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 2, 2), (2, 3, 4), (9, 1, 2)])
+def test_every_order_over_bricks_reads_the_same_bricks(sizes):
+    names = [f"{axes}+brick{'x'.join(map(str, sizes))}{rev}" for axes in AXES for rev in ("", "+rev")]
+    for grid in [Grid(3, 5, 4), Grid(1, 4, 9), Grid(4, 1, 2), Grid(0, 2, 2)]:
+        t, h, w = (torch.arange(axis) // size for axis, size in zip(grid, sizes))
+        brick_of = (t[:, None, None] * 100 + h[:, None] * 10 + w).flatten()
+        for order in map(ScanOrder.parse, names):
+            lengths = order.bricks(grid)
+            met = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths, dtype=torch.int64))
+            brick_met = brick_of[order.indices(grid)]
+            assert len(met) == grid.length
+            assert len(set(zip(met.tolist(), brick_met.tolist()))) == len(lengths) == len(set(brick_of.tolist()))
 
 
 def test_random_orders_differ_by_seed():

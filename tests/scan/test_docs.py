@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from ssmvid.scan import CURVES, PATTERNS, ScanOrder
+from ssmvid.scan.naming import split_number
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "scan-orders.md").read_text()
@@ -22,7 +23,7 @@ def test_every_picture_is_drawn_by_the_script_and_on_the_page():
     assert sorted(path.stem for path in (DOCS / "scan-orders").iterdir()) == sorted(names)
     assert re.findall(r"\(scan-orders/(.*?)\.png\)", PAGE) == re.findall(r"!\[(.*?)\]", PAGE)
     assert sorted(re.findall(r"!\[(.*?)\]", PAGE)) == sorted(names)
-    assert {ScanOrder.parse(name).curve.rstrip("0123456789") for name in names} == {"", *CURVES}
+    assert {split_number(ScanOrder.parse(name).curve)[0] for name in names} == {"", *CURVES}
 
 
 def test_rows_say_affine_table_2d_and_3d_as_the_code_has_it():
@@ -31,7 +32,7 @@ def test_rows_say_affine_table_2d_and_3d_as_the_code_has_it():
     for name, kind in rows:
         order = ScanOrder.parse(name)
         if order.curve:
-            assert kind == f"{CURVES[order.curve.rstrip('0123456789')].axes}-D", name
+            assert kind == f"{CURVES[split_number(order.curve)[0]].axes}-D", name
         else:
             assert kind == ("table" if order.flip else "affine"), name
 

@@ -71,7 +71,8 @@ def ssd_scan(
         h0: state before the first step (b, heads, p, n); with walks (b, k, heads, p, n); packed: s clips in place of
             b. None: 0.
         cu_seqlens: int32 (s + 1,): s clips packed in one row (b = 1), states reset at each border.
-        chunk: steps computed together: speed and rounding, never the result. None: what suits the implementation.
+        chunk: steps computed together: speed and rounding, never the result. None: what suits the implementation. Where
+            paths share bricks (`Walk.chunks`) a brick on backend 'triton'.
         backend: 'triton', 'cpu', 'torch', 'reference', 'mamba_ssm'. None: as `use_backend` says, else 'auto'.
 
     Returns:
@@ -108,6 +109,7 @@ def ssd_scan(
             dt_limit=dt_limit,
             summed=lone or merge is not None,
             chunk=chunk,
+            walks=walks,
         )
     if walks is not None and merge == "mean":
         y = y / len(walks)

@@ -44,6 +44,7 @@ def ssd_scan_mamba_ssm(
     dt_limit: tuple[float, float] | None,
     summed: bool,
     chunk: int | None,
+    walks: Sequence[Walk] | None,
 ) -> tuple[Tensor, Tensor]:
     """As `ssd_scan_reference`, for calls without `limits`: one path, no packing."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined

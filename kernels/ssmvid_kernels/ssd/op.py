@@ -12,10 +12,12 @@ from torch import Tensor
 from ..flops import count_flops
 from ..graphs import refusing_to_compile
 from ..transforms import refuse_second_derivative
+from ..walk import Walk
+from .bundles import bundle
 
 Shape = torch.Size
 
-CHUNK_AFTER_B = 8  # arguments, in both operators
+CHUNK_AFTER_B = 9  # arguments, in both operators
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -28,7 +30,8 @@ class Forward(Protocol):
 
     y (b, l, heads, p) summed over k, or (b, k, l, heads, p); h (s, k, heads, p, n). `states` is
     (b, k, l // chunk + s // b, heads * p * n), in the implementation's own order within a chunk:
-    chunk j of clip c of its row, which starts at `start`, stands at index start // chunk + c + j.
+    chunk j of clip c of its row, which starts at `start`, stands at index start // chunk + c + j. `bundles`: as
+    `bundles.bundle` makes them, for an implementation that takes chunks of several paths together.
     """
 
     def __call__(
@@ -43,6 +46,7 @@ class Forward(Protocol):
         h0: Tensor | None,
         paths: Tensor | None,
         cu_seqlens: Tensor | None,
+        bundles: Sequence[Tensor],
         dt_softplus: bool,
         dt_limit: Sequence[float] | None,
         chunk: int,
@@ -72,6 +76,7 @@ class Backward(Protocol):
         h0: Tensor | None,
         paths: Tensor | None,
         cu_seqlens: Tensor | None,
+        bundles: Sequence[Tensor],
         dt_softplus: bool,
         dt_limit: Sequence[float] | None,
         chunk: int,
@@ -99,11 +104,17 @@ class ScanOp(Protocol):
         dt_limit: tuple[float, float] | None,
         summed: bool,
         chunk: int | None,
+        walks: Sequence[Walk] | None,
     ) -> tuple[Tensor, Tensor]: ...
 
 
 def define(
-    name: str, forward: Forward, backward: Backward, default_chunk: Callable[[torch.dtype], int], keeps_states: bool
+    name: str,
+    forward: Forward,
+    backward: Backward,
+    default_chunk: Callable[[torch.dtype], int],
+    keeps_states: bool,
+    longest: int | None = None,
 ) -> ScanOp:
     """Register `ssmvid::{name}` and its backward with torch, and return it as an implementation.
 
@@ -112,6 +123,7 @@ def define(
         forward, backward: the launchers.
         default_chunk: steps computed together where the caller does not say, for the dtype of x.
         keeps_states: whether the backward wants the states before each chunk, or computes them again.
+        longest: the most steps that paths which share x can compute together; None: each path goes alone.
     """
 
     forward, backward = refusing_to_compile(name, forward), refusing_to_compile(name, backward)
@@ -139,6 +151,7 @@ def define(
         h0: Tensor | None,
         paths: Tensor | None,
         cu_seqlens: Tensor | None,
+        bundles: Sequence[Tensor],
         dt_softplus: bool,
         dt_limit: Sequence[float] | None,
         chunk: int,
@@ -146,12 +159,12 @@ def define(
         save: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         y, h, states = allocate(x, dt, B, cu_seqlens, chunk, summed, save)
-        options = (paths, cu_seqlens, dt_softplus, dt_limit, chunk)
+        options = (paths, cu_seqlens, bundles, dt_softplus, dt_limit, chunk)
         forward(x, dt, A, B, C, D, dt_bias, h0, *options, y, h, states if states.dim() > 1 else None)
         return y, h, states
 
     @scan.register_fake
-    def _(x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, dt_softplus, dt_limit, chunk, summed, save):  # type: ignore[no-untyped-def]
+    def _(x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, bundles, dt_softplus, dt_limit, chunk, summed, save):  # type: ignore[no-untyped-def]
         return allocate(x, dt, B, cu_seqlens, chunk, summed, save)
 
     @torch.library.custom_op(f"ssmvid::{name}_backward", mutates_args=())
@@ -168,6 +181,7 @@ def define(
         h0: Tensor | None,
         paths: Tensor | None,
         cu_seqlens: Tensor | None,
+        bundles: Sequence[Tensor],
         dt_softplus: bool,
         dt_limit: Sequence[float] | None,
         chunk: int,
@@ -175,7 +189,7 @@ def define(
     ) -> list[Tensor]:
         inputs = (x, dt, A, B, C, D, dt_bias, h0)
         with without_autocast(x.device):
-            grads = backward(dy, dh, *inputs, paths, cu_seqlens, dt_softplus, dt_limit, chunk, states)
+            grads = backward(dy, dh, *inputs, paths, cu_seqlens, bundles, dt_softplus, dt_limit, chunk, states)
         return [
             grad.to(tensor.dtype).contiguous() if grad is not None and tensor is not None else x.new_empty(0)
             for grad, tensor in zip(grads, inputs)
@@ -187,30 +201,35 @@ def define(
         return [x.new_empty(0) if t is None else t.new_empty(t.shape) for t in inputs]
 
     def keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
-        tensors, ctx.options = inputs[:10], inputs[10:13]
+        ctx.options = inputs[11:14]
         ctx.set_materialize_grads(False)  # or zeros would be made for the states
         ctx.like = [(t.shape, t.dtype) for t in output[:2]]
-        ctx.save_for_backward(*tensors, output[2])
+        ctx.save_for_backward(output[2], *inputs[:10], *inputs[10])
 
     def differentiate(ctx, dy, dh, _):  # type: ignore[no-untyped-def]
-        *tensors, states = ctx.saved_tensors
+        states, *tensors = ctx.saved_tensors
         dy, dh = (
             tensors[0].new_zeros(shape, dtype=dtype) if grad is None else grad
             for grad, (shape, dtype) in zip((dy, dh), ctx.like)
         )
-        grads = scan_backward(dy, dh, *tensors, *ctx.options, states)
+        grads = scan_backward(dy, dh, *tensors[:10], tensors[10:], *ctx.options, states)
         grads = [None if tensor is None else grad for tensor, grad in zip(tensors[:8], grads)]
-        return (*grads, *[None] * 7)
+        return (*grads, None, None, [None] * len(tensors[10:]), *[None] * 5)
 
     scan.register_autograd(differentiate, setup_context=keep)
     refuse_second_derivative(scan_backward, name)
     count_flops(name, forward_flops, backward_flops)
 
-    def implementation(x, dt, A, B, C, D, dt_bias, h0, *indices, dt_softplus, dt_limit, summed, chunk):  # type: ignore[no-untyped-def]
-        floats = (x, dt, A, B, C, D, dt_bias, h0)
+    def implementation(  # type: ignore[no-untyped-def]
+        x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *, dt_softplus, dt_limit, summed, chunk, walks
+    ):
+        floats, chunk, bundles = (x, dt, A, B, C, D, dt_bias, h0), chunk or default_chunk(x.dtype), []
+        if longest is not None and x.shape[1] < dt.shape[1]:
+            clips = 1 if cu_seqlens is None else cu_seqlens.shape[0] - 1
+            chunk, bundles = bundle(walks, chunk, clips, x.device, longest)
         save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in floats)
         limit = None if dt_limit is None else [float(bound) for bound in dt_limit]
-        y, h, _ = scan(*floats, *indices, dt_softplus, limit, chunk or default_chunk(x.dtype), summed, save)
+        y, h, _ = scan(*floats, paths, cu_seqlens, bundles, dt_softplus, limit, chunk, summed, save)
         return y, h
 
     return implementation

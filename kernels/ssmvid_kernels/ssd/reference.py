@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import einsum, repeat
@@ -9,6 +11,7 @@ from torch import Tensor
 
 from .. import walk
 from ..checks import clip_bounds
+from ..walk import Walk
 
 
 def ssd_scan_reference(
@@ -27,8 +30,10 @@ def ssd_scan_reference(
     dt_limit: tuple[float, float] | None,
     summed: bool,
     chunk: int | None,
+    walks: Sequence[Walk] | None,
 ) -> tuple[Tensor, Tensor]:
-    """Step by step, in x's dtype, fp32 at least; `chunk` is not read, and autograd does the backward.
+    """Step by step, in x's dtype, fp32 at least; `chunk` and `walks` are not read, and autograd does the
+    backward.
 
     The form every implementation takes: x (b, 1 or k, l, heads, p), dt (b, k, l, heads), A and dt_bias (k, heads),
     B and C (b, k, l, g, n), D (k, heads, p), h0 (s, k, heads, p, n), paths as `walk.encode` makes them. Returns y,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, einsum
 
 from .. import walk
 from ..checks import clip_bounds
+from ..walk import Walk
 from .steps import step_sizes
 
 CHUNK = 64
@@ -31,6 +33,7 @@ def ssd_scan_torch(
     dt_limit: tuple[float, float] | None,
     summed: bool,
     chunk: int | None,
+    walks: Sequence[Walk] | None,
 ) -> tuple[Tensor, Tensor]:
     """As `ssd_scan_reference`, all chunks at once but for the states passed between them; memory is linear in l.
 

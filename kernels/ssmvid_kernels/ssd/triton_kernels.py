@@ -20,16 +20,46 @@ def dot(a, b, DOT: tl.constexpr, REAL: tl.constexpr):  # type: ignore[no-untyped
 
 
 @triton.jit
-def open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk):  # type: ignore[no-untyped-def]
-    """Batch row of a slot, its first step and its end; an end before the first step where the slot is empty."""
+def open_bundle(bundles, bundle):  # type: ignore[no-untyped-def]
+    """The first member of a bundle of paths that share their chunks, and the end; without bundles each path alone."""
+    first, end = bundle, bundle + 1
+    if bundles is not None:
+        first, end = tl.load(bundles + bundle).to(tl.int64), tl.load(bundles + bundle + 1).to(tl.int64)
+    return first, end
+
+
+@triton.jit
+def open_member(chunks, member, slot, slots):  # type: ignore[no-untyped-def]
+    """Which path a member is, and the slot at which the chunk stands along it."""
+    path, own = member, slot
+    if chunks is not None:
+        at = chunks + (member * slots + slot % slots) * 4
+        path, own = tl.load(at).to(tl.int64), slot - slot % slots + tl.load(at + 1)
+    return path, own
+
+
+@triton.jit
+def open_chunk(chunks, member, slot, cu_seqlens, clip_of, length, slots, chunk):  # type: ignore[no-untyped-def]
+    """Batch row of a slot, a member's first step there and its end; no step is before it where the slot is empty."""
     batch = slot // slots
     first = slot % slots * chunk
     end = tl.zeros((), tl.int64) + length
-    if cu_seqlens is not None:
+    if chunks is not None:
+        at = chunks + (member * slots + slot % slots) * 4
+        first, end = tl.load(at + 2).to(tl.int64), tl.load(at + 3).to(tl.int64)
+    elif cu_seqlens is not None:
         clip = tl.load(clip_of + slot).to(tl.int64)
         batch, start, end = open_clip(cu_seqlens, clip, length)
         first = start + (slot - (start // chunk + clip)) * chunk
     return batch, first, tl.minimum(first + chunk, end)
+
+
+@triton.jit
+def step_at(places, path, row, inside, step, length):  # type: ignore[no-untyped-def]
+    """The step (q,) at which `path` reads each row that the first path of its bundle reads at `step`."""
+    if places is not None:
+        step = tl.load(places + path * length + row, mask=inside, other=0).to(tl.int64)
+    return step
 
 
 @triton.jit
@@ -109,20 +139,21 @@ def step_size(dt, bias, low, high, SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr
 
 @triton.jit(do_not_specialize=["length", "slots", "chunk"])
 def chunk_steps(  # type: ignore[no-untyped-def]
-    dt_ptr, A_ptr, bias_ptr, paths, cu_seqlens, clip_of, steps_ptr, decay_ptr,
+    dt_ptr, A_ptr, bias_ptr, paths, chunks, cu_seqlens, clip_of, steps_ptr, decay_ptr,
     dt_stride, A_stride, bias_stride, low, high, length, slots, chunk, k, heads,
     SOFTPLUS: tl.constexpr, LIMITED: tl.constexpr, REAL: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_H: tl.constexpr,
 ):  # fmt: skip
     """Steps (b, k, heads, 5, l) along each path: dt, running sums hi and lo of dt A, decay to the end, slope of dt.
 
-    One program a (slot, path, block of heads). A difference of hi carries the rounding of all sums before it; with lo
+    One program a (slot, member, block of heads). A difference of hi carries the rounding of all sums before it; with lo
     it is as exact as a sum of its own steps. Sums begin anew in each chunk; its decay goes to decay (slots, k, heads).
     """
     pid = tl.program_id(0).to(tl.int64)
     blocks = tl.cdiv(heads, BLOCK_H)
     block, pid = pid % blocks, pid // blocks
-    path, slot = pid % k, pid // k
-    batch, first, end = open_chunk(slot, cu_seqlens, clip_of, length, slots, chunk)
+    member, slot = pid % k, pid // k
+    path, own = open_member(chunks, member, slot, slots)
+    batch, first, end = open_chunk(chunks, member, slot, cu_seqlens, clip_of, length, slots, chunk)
     step, row, inside = open_rows(paths, path, first, end, length, BLOCK_Q)
     head = block * BLOCK_H + tl.arange(0, BLOCK_H)
     in_heads = head < heads
@@ -141,7 +172,7 @@ def chunk_steps(  # type: ignore[no-untyped-def]
     hi_end = tl.sum(tl.where(last, hi, 0.0), axis=0)
     lo_end = tl.sum(tl.where(last, lo, 0.0), axis=0)
     to_end = tl.exp((hi_end[None, :] - hi) + (lo_end[None, :] - lo))
-    tl.store(decay_ptr + (slot * k + path) * heads + head, tl.exp(hi_end), mask=in_heads)
+    tl.store(decay_ptr + (own * k + path) * heads + head, tl.exp(hi_end), mask=in_heads)
     to = steps_ptr + ((batch * k + path) * heads + head[None, :]) * 5 * length + step[:, None]
     both = inside[:, None] & in_heads[None, :]
     tl.store(to, dt, mask=both)
@@ -155,7 +186,7 @@ def chunk_steps(  # type: ignore[no-untyped-def]
 def decays_between(hi, lo, place):  # type: ignore[no-untyped-def]
     """(i, j): the decay from step j to step i, 0 where i is before j: masked before exp, which may be infinite there.
 
-    `place` is where each step stands along its path, -1 where there is none.
+    `place` is where each step stands along its path, -1 where there is none: rows may be in any order.
     """
     sums = (hi[:, None] - hi[None, :]) + (lo[:, None] - lo[None, :])
     return tl.exp(tl.where(place[:, None] >= place[None, :], sums, float("-inf")))

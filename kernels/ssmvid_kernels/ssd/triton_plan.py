@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .. import walk
 from ..backends import interpreting
 
 LONGEST = 256  # chunk: the squares of a longer one do not fit a program
@@ -31,6 +32,9 @@ class Tile(NamedTuple):
 # gfx942 has.
 TILES = (Tile(2, 64, 64, 32, 8, 8), Tile(8, 32, 16, 32, 8, 16))
 
+# A sum over the paths of a bundle takes registers too: of n less at a time, and nothing ahead of its turn.
+BUNDLED_N = 16
+
 
 def tile_of(factors: torch.dtype) -> Tile:
     """The tile for factors of this dtype."""
@@ -52,13 +56,17 @@ class Plan(NamedTuple):
     slots: int  # of a batch row
     total: int  # of all rows
     sequences: int
-    clip_of: Tensor | None  # (slots,): the clip of each slot where clips are packed
+    count: int  # bundles of paths that share their chunks, or paths
+    borders: tuple[Tensor | None, int, int, int]  # of the chunks that pass: of clips, length, slots, chunk
+    where: tuple[Tensor | None, ...]  # paths, chunks, cu_seqlens, clip_of: what finds a chunk's rows
+    shared: tuple[Tensor | None, ...]  # places, bundles: what finds the rows of one path along another
     real: torch.dtype
     tile: Tile
     sizes: tuple[int, ...]  # length, slots, chunk, k, heads, groups, p, n
     limit: tuple[float, float]
     steps: dict[str, Any]  # how dt becomes a step
     options: dict[str, Any]  # dtypes and blocks
+    stages: dict[str, int]  # of the loops of `chunk_outputs`, where they are not the compiler's
 
     def blocks(self, axis: str) -> int:
         """Tiles along p or n."""
@@ -66,8 +74,8 @@ class Plan(NamedTuple):
 
 
 def plan(
-    x: Tensor, dt: Tensor, B: Tensor, cu_seqlens: Tensor | None, dt_softplus: bool,
-    dt_limit: Sequence[float] | None, chunk: int,
+    x: Tensor, dt: Tensor, B: Tensor, paths: Tensor | None, cu_seqlens: Tensor | None, bundles: Sequence[Tensor],
+    dt_softplus: bool, dt_limit: Sequence[float] | None, chunk: int,
 ) -> Plan:  # fmt: skip
     """Chunks never cross the border of a clip; their list is made on the device, without waiting for it.
 
@@ -79,9 +87,16 @@ def plan(
     if chunk > LONGEST:
         raise ValueError(f"ssd_scan: chunk must be at most {LONGEST} on backend 'triton', got {chunk}: leave it out")
     (b, k, l, heads), p, (g, n) = dt.shape, x.shape[-1], B.shape[-2:]
-    slots, sequences, clip_of = -(-l // chunk), b, None
-    if cu_seqlens is not None:
-        sequences = cu_seqlens.shape[0] - 1
+    slots, count, clip_of, chunks, bounds, places = -(-l // chunk), k, None, None, None, None
+    sequences = b if cu_seqlens is None else cu_seqlens.shape[0] - 1
+    borders = (cu_seqlens, l, slots, chunk)
+    if bundles:
+        assert paths is not None
+        chunks, bounds, *cu_chunks = bundles
+        slots, count, places = chunks.shape[1], bounds.shape[0] - 1, walk.places(paths, l)
+        borders = (cu_chunks[0] if cu_chunks else None, slots, slots, 1)
+        cu_seqlens = None
+    elif cu_seqlens is not None:
         slots = l // chunk + sequences  # as many as any borders may need: some stand empty
         clips = torch.arange(sequences, device=dt.device)
         first = torch.div(cu_seqlens[:-1], chunk, rounding_mode="floor") + clips
@@ -97,11 +112,13 @@ def plan(
         DOT=types.get(factors, tl.bfloat16),
         BLOCK_Q=block(chunk, LONGEST),
         BLOCK_P=block(p, tile.p),
-        BLOCK_N=block(n, tile.n),
+        BLOCK_N=block(n, BUNDLED_N if bundles else tile.n),
     )
     low, high = (0.0, 0.0) if dt_limit is None else dt_limit
     sizes = (l, slots, chunk, k, heads, g, p, n)
-    return Plan(slots, b * slots, sequences, clip_of, real, tile, sizes, (low, high), steps, options)
+    where, shared = (paths, chunks, cu_seqlens, clip_of), (places, bounds)
+    rows = (slots, b * slots, sequences, count, borders, where, shared)
+    return Plan(*rows, real, tile, sizes, (low, high), steps, options, {"num_stages": 1} if bundles else {})
 
 
 def block(size: int, most: int) -> int:

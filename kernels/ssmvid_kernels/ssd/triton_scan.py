@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .op import define
-from .triton_plan import PASS_BLOCK, PROGRAMS, STEP_BLOCK, Plan, plan, tile_of
+from .triton_plan import LONGEST, PASS_BLOCK, PROGRAMS, STEP_BLOCK, Plan, plan, tile_of
 
 LONGEST_LOOP = 512  # chunks that pass in one loop; more pass in groups, side by side
 
@@ -23,9 +23,7 @@ class Steps(NamedTuple):
     decay: Tensor  # (slots, k, heads): over each chunk
 
 
-def _steps(
-    dt: Tensor, A: Tensor, dt_bias: Tensor | None, paths: Tensor | None, cu_seqlens: Tensor | None, call: Plan
-) -> Steps:
+def _steps(dt: Tensor, A: Tensor, dt_bias: Tensor | None, call: Plan) -> Steps:
     from .triton_kernels import chunk_steps
 
     length, slots, chunk, k, heads, *_ = call.sizes
@@ -34,24 +32,22 @@ def _steps(
     if steps.decay.numel():
         inputs = (dt, A, dt_bias)
         chunk_steps[call.total * k * -(-heads // STEP_BLOCK),](
-            *inputs, paths, cu_seqlens, call.clip_of, *steps, *map(_strides, inputs), *call.limit,
+            *inputs, *call.where, *steps, *map(_strides, inputs), *call.limit,
             length, slots, chunk, k, heads, **call.steps, REAL=call.options["REAL"],
             BLOCK_Q=call.options["BLOCK_Q"], BLOCK_H=STEP_BLOCK, num_warps=call.tile.warps,
         )  # fmt: skip
     return steps
 
 
-def _chunk_states(
-    forward: bool, v: Tensor, w: Tensor, steps: Steps, paths: Tensor | None, cu_seqlens: Tensor | None, call: Plan
-) -> Tensor:
+def _chunk_states(forward: bool, v: Tensor, w: Tensor, steps: Steps, call: Plan) -> Tensor:
     from .triton_forward import chunk_states
 
     *_, k, heads, _, p, n = call.sizes
     out = v.new_empty((call.total, k, heads, p, n), dtype=call.real)
-    programs = call.total * k * heads * call.blocks("p") * call.blocks("n")
+    programs = call.total * call.count * heads * call.blocks("p") * call.blocks("n")
     if programs:
         chunk_states[programs,](
-            v, w, steps.each, paths, cu_seqlens, call.clip_of, out, v.stride(), w.stride(), *call.sizes,
+            v, w, steps.each, *call.where, *call.shared, out, v.stride(), w.stride(), call.count, *call.sizes,
             **call.options, FORWARD=forward, num_warps=call.tile.warps,
         )  # fmt: skip
     return out
@@ -68,8 +64,8 @@ def groups_of(call: Plan) -> tuple[int, int]:
 
 
 def _pass(
-    forward: bool, start: Tensor | None, states: Tensor, decay: Tensor, end: Tensor, cu_seqlens: Tensor | None,
-    call: Plan, before: Tensor | None = None,
+    forward: bool, start: Tensor | None, states: Tensor, decay: Tensor, end: Tensor, call: Plan,
+    before: Tensor | None = None,
 ) -> Tensor | None:  # fmt: skip
     """Put in place of what each chunk adds the state (or gradient) it meets, from `start`; fills `end`.
 
@@ -77,7 +73,8 @@ def _pass(
     """
     from .triton_pass import pass_states
 
-    length, slots, chunk, k, heads, _, p, n = call.sizes
+    *_, k, heads, _, p, n = call.sizes
+    cu_seqlens, *sizes = call.borders
     blocks = -(-p * n // PASS_BLOCK)
     span, groups = groups_of(call)
     # 0 stays in slots that no clip needs.
@@ -88,7 +85,7 @@ def _pass(
             options = dict(FORWARD=forward, STORE=store, REAL=call.options["REAL"], BLOCK=PASS_BLOCK, num_warps=2)
             pass_states[parts * k * heads * blocks,](*args, k, heads, p, n, **options)
 
-    chunks = (length, slots, chunk, span, groups)
+    chunks = (*sizes, span, groups)
     if groups == 1:
         launch(call.sequences, start, decay, states, end, None, before, across, cu_seqlens, _strides(start), *chunks)
     else:
@@ -112,6 +109,7 @@ def forward(
     h0: Tensor | None,
     paths: Tensor | None,
     cu_seqlens: Tensor | None,
+    bundles: Sequence[Tensor],
     dt_softplus: bool,
     dt_limit: Sequence[float] | None,
     chunk: int,
@@ -123,20 +121,22 @@ def forward(
     from .triton_forward import chunk_outputs
 
     (b, k, l, heads), p = dt.shape, x.shape[-1]
-    call = plan(x, dt, B, cu_seqlens, dt_softplus, dt_limit, chunk)
-    steps = _steps(dt, A, dt_bias, paths, cu_seqlens, call)
+    call = plan(x, dt, B, paths, cu_seqlens, bundles, dt_softplus, dt_limit, chunk)
+    steps = _steps(dt, A, dt_bias, call)
     x = _per_path(x, k)
-    before = _chunk_states(True, x, B, steps, paths, cu_seqlens, call)
-    _pass(True, h0, before, steps.decay, h, cu_seqlens, call)
-    merged = y.dim() == 4 and k > 1
-    # Paths reach a row in orders of their own: each writes its own copy, and one sum merges them, always alike.
-    out = x.new_empty((b, k, l, heads, p), dtype=h.dtype) if merged else y.view(b, k, l, heads, p)
-    programs = call.total * k * heads * call.blocks("p")
+    before = _chunk_states(True, x, B, steps, call)
+    _pass(True, h0, before, steps.decay, h, call)
+    summed = y.dim() == 4
+    merged = summed and call.count > 1
+    # Bundles reach a row in orders of their own: each writes its own copy, and one sum merges them, always alike.
+    out = x.new_empty((b, call.count, l, heads, p), dtype=h.dtype) if merged else y.unsqueeze(1) if summed else y
+    programs = call.total * call.count * heads * call.blocks("p")
     if programs:
         inputs = (x, B, C, D)
         chunk_outputs[programs,](
-            *inputs, steps.each, paths, cu_seqlens, call.clip_of, before, out, *map(_strides, inputs), out.stride(),
-            *call.sizes, **call.options, num_warps=call.tile.warps,
+            *inputs, steps.each, *call.where, *call.shared, before, out, *map(_strides, inputs), out.stride(),
+            call.count, *call.sizes, **call.options, SUMMED=summed or not bundles,
+            num_warps=call.tile.warps, **call.stages,
         )  # fmt: skip
     if merged:
         torch.sum(out, 1, out=y) if y.dtype == out.dtype else y.copy_(out.sum(1))
@@ -155,40 +155,50 @@ def backward(
     h0: Tensor | None,
     paths: Tensor | None,
     cu_seqlens: Tensor | None,
+    bundles: Sequence[Tensor],
     dt_softplus: bool,
     dt_limit: Sequence[float] | None,
     chunk: int,
     states: Tensor,
 ) -> tuple[Tensor | None, ...]:
     """Launch the backward kernels and sum their partial results: `op.Backward`."""
-    from .triton_backward import step_gradients
+    from .triton_backward import input_gradients, step_gradients
 
     (b, k, l, heads), p = dt.shape, x.shape[-1]
     shared = x.shape[1] < k
-    call = plan(x, dt, B, cu_seqlens, dt_softplus, dt_limit, chunk)
+    call = plan(x, dt, B, paths, cu_seqlens, bundles, dt_softplus, dt_limit, chunk)
     x, dy = _per_path(x, k), _per_path(dy, k)
     empty = lambda *shape, dtype=call.real: x.new_empty(shape, dtype=dtype)
-    steps = _steps(dt, A, dt_bias, paths, cu_seqlens, call)
-    before = _chunk_states(True, x, B, steps, paths, cu_seqlens, call)
+    steps = _steps(dt, A, dt_bias, call)
+    before = _chunk_states(True, x, B, steps, call)
     dh0 = empty(*dh.shape)
-    _pass(True, h0, before, steps.decay, dh0, cu_seqlens, call)  # its end is not needed: dh0 comes into its place
-    d_states = _chunk_states(False, dy, C, steps, paths, cu_seqlens, call)
-    across = _pass(False, dh, d_states, steps.decay, dh0, cu_seqlens, call, before)
+    _pass(True, h0, before, steps.decay, dh0, call)  # its end is not needed: dh0 comes into its place
+    d_states = _chunk_states(False, dy, C, steps, call)
+    across = _pass(False, dh, d_states, steps.decay, dh0, call, before)
 
     blocks = call.blocks("p")
-    dx = empty(b, k, l, heads, p, dtype=call.real if shared else x.dtype)
+    parts = shared and call.count > 1
+    dx = empty(b, call.count, l, heads, p, dtype=call.real if parts else x.dtype)
     ddt, dA = empty(b, k, l, heads, blocks), empty(call.total, k, heads, blocks)
     dD = None if D is None else empty(call.total, k, heads, p)
+    into = empty(*ddt.shape) if bundles else None
+    warps = dict(num_warps=call.tile.backward_warps, num_stages=1)
+    if dA.numel() and bundles:
+        inputs = (dy, x, B, C, D)
+        input_gradients[call.total * call.count * heads * blocks,](
+            *inputs, steps.each, *call.where, *call.shared, d_states, dx, into, ddt, dD,
+            *map(_strides, inputs), call.count, *call.sizes, **call.options, **warps,
+        )  # fmt: skip
     if dA.numel():
         inputs = (dy, x, A, B, C, D)
         step_gradients[dA.numel(),](
-            *inputs, steps.each, paths, cu_seqlens, call.clip_of, before, d_states, across, dx, ddt, dA, dD,
-            *map(_strides, inputs), *call.sizes, **call.options, num_warps=call.tile.backward_warps, num_stages=1,
+            *inputs, steps.each, *call.where, before, d_states, across, into, None if bundles else dx, ddt, dA, dD,
+            *map(_strides, inputs), *call.sizes, **call.options, **warps,
         )  # fmt: skip
-    dB, dC = _gate_gradients(dy, x, B, C, steps, paths, cu_seqlens, before, d_states, call)
+    dB, dC = _gate_gradients(dy, x, B, C, steps, before, d_states, call)
     ddt = ddt.sum(-1)
     return (
-        dx.sum(1, keepdim=True) if shared else dx,
+        dx.sum(1, keepdim=True) if parts else dx,
         ddt,
         dA.sum((0, 3)),
         dB,
@@ -200,8 +210,7 @@ def backward(
 
 
 def _gate_gradients(
-    dy: Tensor, x: Tensor, B: Tensor, C: Tensor, steps: Steps, paths: Tensor | None, cu_seqlens: Tensor | None,
-    before: Tensor, d_states: Tensor, call: Plan,
+    dy: Tensor, x: Tensor, B: Tensor, C: Tensor, steps: Steps, before: Tensor, d_states: Tensor, call: Plan
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     from .triton_backward import gate_gradients
 
@@ -212,7 +221,7 @@ def _gate_gradients(
     if programs:
         inputs = (dy, x, B, C)
         gate_gradients[programs * parts,](
-            *inputs, steps.each, paths, cu_seqlens, call.clip_of, before, d_states, dB, dC, *map(_strides, inputs),
+            *inputs, steps.each, *call.where, before, d_states, dB, dC, *map(_strides, inputs),
             *call.sizes, parts, **call.options, num_warps=call.tile.backward_warps, num_stages=1,
         )  # fmt: skip
     return dB.sum(4), dC.sum(4)
@@ -228,7 +237,9 @@ def _strides(tensor: Tensor | None) -> tuple[int, ...] | None:
     return None if tensor is None else tensor.stride()
 
 
-ssd_scan_triton = define("ssd_scan_triton", forward, backward, lambda dtype: tile_of(dtype).chunk, keeps_states=False)
+ssd_scan_triton = define(
+    "ssd_scan_triton", forward, backward, lambda dtype: tile_of(dtype).chunk, keeps_states=False, longest=LONGEST
+)
 
 
 def compile_cases() -> dict[str, Callable[[], object]]:
@@ -237,24 +248,32 @@ def compile_cases() -> dict[str, Callable[[], object]]:
     for n in (16, 64, 128):
         for dtype in (torch.float32, torch.bfloat16, *[torch.float16] * (n == 64)):
             name = f"n={n} {str(dtype).removeprefix('torch.')}"
-            cases[name] = partial(_launch_both, n, dtype, walks=False)
+            cases[name] = partial(_launch_both, n, dtype)
             if n == 64:
                 cases[f"{name} walks"] = partial(_launch_both, n, dtype, walks=True)
-    cases["n=64 bfloat16 long"] = partial(_launch_both, 64, torch.bfloat16, walks=False, l=65536)
+                cases[f"{name} bundles"] = partial(_launch_both, n, dtype, walks=True, bundles=True)
+    cases["n=64 bfloat16 bundles apart"] = partial(
+        _launch_both, 64, torch.bfloat16, walks=True, bundles=True, summed=False
+    )
+    cases["n=64 bfloat16 long"] = partial(_launch_both, 64, torch.bfloat16, l=65536)
     return cases
 
 
-def _launch_both(n: int, dtype: torch.dtype, walks: bool, l: int = 1568) -> None:
+def _launch_both(
+    n: int, dtype: torch.dtype, walks: bool = False, bundles: bool = False, summed: bool = True, l: int = 1568
+) -> None:
     """Both passes at a clip's shape: as a plain model calls them, or with walks, packed clips, a limit and an h0."""
     empty = lambda *shape, dtype=torch.float32: torch.empty(shape, dtype=dtype, device="meta")
     heads, p, k, s = 12, 64, 4 if walks else 1, 3 if walks else 1
     x, dt = empty(1, 1, l, heads, p, dtype=dtype), empty(1, k, l, heads, dtype=dtype)
     A, D, dt_bias, h = empty(k, heads), empty(k, heads, p), empty(k, heads), empty(s, k, heads, p, n)
     B = C = empty(1, k, l, 1, n, dtype=dtype)
-    y = empty(1, l, heads, p, dtype=dtype)
+    y = empty(1, *[k] * (not summed), l, heads, p, dtype=dtype)
     paths = empty(k, 8, dtype=torch.int64) if walks else None
     cu_seqlens = empty(s + 1, dtype=torch.int32) if walks else None
-    inputs = (x, dt, A, B, C, D, dt_bias, h if walks else None, paths, cu_seqlens, True)
-    options = ((0.001, 0.1) if walks else None, tile_of(dtype).chunk)
+    chunk = tile_of(dtype).chunk
+    pairs = [empty(*shape, dtype=torch.int32) for shape in ((k, l // chunk + s, 4), (3,), (s + 1,))] * bundles
+    inputs = (x, dt, A, B, C, D, dt_bias, h if walks else None, paths, cu_seqlens, pairs, True)
+    options = ((0.001, 0.1) if walks else None, chunk)
     forward(*inputs, *options, y, h, None)
     backward(y, h, *inputs, *options, empty(0))
