@@ -160,3 +160,10 @@ def test_a_broken_video_is_named(tmp_path):
     (tmp_path / "movie.mp4").write_bytes(b"no video")
     with pytest.raises(VideoError, match=r"movie\.mp4: not_media"):
         make(video=tmp_path / "movie.mp4")
+
+
+def test_another_length_keeps_the_settings():
+    short, expected = make("distractors", frames=20).at_length(9), make("distractors", frames=9)
+    assert torch.equal(short[0, 3].frames, expected[0, 3].frames)
+    with pytest.raises(ValueError, match=r"'distractors' needs frames >= 9, got 8"):
+        short.at_length(8)
