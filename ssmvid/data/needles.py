@@ -108,28 +108,15 @@ class Needles:
                 f"Needles: variant must be one of {tuple(VARIANTS)} and split one of {SPLITS}, "
                 f"got {variant!r}, {split!r}"
             )
-<<<<<<< HEAD
-        self.variant = VARIANTS[variant]
-        if frames < self.variant.frames:
-            raise ValueError(f"Needles: {variant!r} needs frames >= {self.variant.frames}, got {frames}")
-        if size < _DIGIT + 4 or num_clips < 1 or not 0 <= (depth or 0) <= 1 or not 1 <= hold <= frames:
-=======
         self.name, self.variant = variant, VARIANTS[variant]
-        if size < _DIGIT + 4 or num_clips < 1 or not 0 <= (depth or 0) <= 1:
->>>>>>> long
+        if size < _DIGIT + 4 or num_clips < 1 or not 0 <= (depth or 0) <= 1 or not 1 <= hold <= frames:
             raise ValueError(
                 f"Needles: size >= {_DIGIT + 4}, num_clips >= 1, 0 <= depth <= 1 and 1 <= hold <= frames are needed, "
                 f"got {size=}, {num_clips=}, {depth=}, {hold=}, {frames=}"
             )
-<<<<<<< HEAD
-        self.split, self.frames, self.size, self.num_clips = split, frames, size, num_clips
-        self.seed, self.depth, self.hold = seed, depth, hold
-        self.clip_shape = (3, frames, size, size)
-=======
         self.split, self.size, self.num_clips = split, size, num_clips
-        self.seed, self.depth = seed, depth
+        self.seed, self.depth, self.hold = seed, depth, hold
         self._set_length(frames)
->>>>>>> long
         self.haystack: Haystack = MovingShapes(size=size) if video is None else VideoHaystack(video, fps=fps, size=size)
 
     def _set_length(self, frames: int) -> None:
