@@ -46,7 +46,9 @@ def inputs_for(lmm, prompts=("what {} happens here . {} ?", "{} what"), sizes=SI
 def read_by(lmm, **inputs):
     """What reaches the language model."""
     seen = {}
-    hook = lmm.model.language_model.register_forward_pre_hook(lambda _, __, kwargs: seen.update(kwargs), with_kwargs=True)
+    hook = lmm.model.language_model.register_forward_pre_hook(
+        lambda _, __, kwargs: seen.update(kwargs), with_kwargs=True
+    )
     with torch.no_grad():
         lmm(**inputs)
     hook.remove()
@@ -65,7 +67,9 @@ def test_soft_tokens_are_where_the_placeholders_are(name):
     expected[ids == lmm.model.placeholder("video")] = torch.cat(soft)
     got = read_by(lmm, **inputs)["inputs_embeds"]
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
-    assert [len(own) for own in lmm.model.get_video_features(inputs["pixel_values_videos"]).pooler_output] == list(map(len, soft))
+    assert [len(own) for own in lmm.model.get_video_features(inputs["pixel_values_videos"]).pooler_output] == list(
+        map(len, soft)
+    )
 
 
 @EACH
@@ -100,7 +104,9 @@ def test_generating_step_by_step_is_reading_all_again(name):
         again["input_ids"] = torch.cat([again["input_ids"], new], dim=1)
         again["attention_mask"] = torch.cat([again["attention_mask"], torch.ones_like(new)], dim=1)
     assert torch.equal(got, again["input_ids"])
-    seen, blind = (lmm(**{key: inputs[key] for key in inputs if key not in left}).logits[:, -1] for left in ([], PIXELS))
+    seen, blind = (
+        lmm(**{key: inputs[key] for key in inputs if key not in left}).logits[:, -1] for left in ([], PIXELS)
+    )
     assert (seen - blind).abs().amax(1).min() > 1e-2
 
 
@@ -223,7 +229,14 @@ def test_what_does_not_fit_is_refused():
     lmm = make_lmm("video_llama_3")
     with pytest.raises(ValueError, match=rf"width of the LMM's embeddings, {WIDTH}, got 12: make .* llm_dim={WIDTH}"):
         attach(lmm, make_encoder(connector={"_target_": "ssmvid.lmm.Storm", "llm_dim": 12}))
-    counts = {"_target_": "ssmvid.lmm.MambaMia", "llm_dim": WIDTH, "frame": 4, "patches": 2, "state_size": 4, "head_dim": 8}
+    counts = {
+        "_target_": "ssmvid.lmm.MambaMia",
+        "llm_dim": WIDTH,
+        "frame": 4,
+        "patches": 2,
+        "state_size": 4,
+        "head_dim": 8,
+    }
     with pytest.raises(ValueError, match=r"MambaMia decides itself how many .* \(MambaMia: threshold=None\)"):
         attach(lmm, make_encoder(connector=counts))
     attach(lmm, make_encoder(connector=counts | {"threshold": None}))
@@ -235,7 +248,9 @@ def test_what_does_not_fit_is_refused():
 def test_wrong_inputs_are_refused():
     lmm = make("internvl")
     inputs = inputs_for(lmm)
-    with pytest.raises(ValueError, match=r"a placeholder \(3\) for each soft token of the videos, 16, got 0: make them"):
+    with pytest.raises(
+        ValueError, match=r"a placeholder \(3\) for each soft token of the videos, 16, got 0: make them"
+    ):
         lmm(**inputs | {"input_ids": torch.ones(1, 4, dtype=torch.long)})
     with pytest.raises(ValueError, match="need input_ids, which say where"):
         lmm(inputs_embeds=torch.zeros(1, 4, WIDTH), pixel_values_videos=inputs["pixel_values_videos"])

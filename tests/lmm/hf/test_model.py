@@ -92,7 +92,10 @@ def test_a_checkpoint_that_does_not_fit_is_refused(change, tmp_path):
         ({"backbone_options": {"pretrained": True}}, "must not have 'pretrained', as weights come with the model's"),
         ({"connector": {"_target_": "os.system", "command": "true"}}, "_target_ must be one of .* got 'os.system'"),
         ({"connector": {"_target_": "ssmvid.lmm.encoder.torch.load"}}, "_target_ must be one of ssmvid.lmm.Bimba"),
-        ({"connector": {"_target_": "ssmvid.lmm.Pool", "stride": [1, 1, 1]}}, "got an unexpected|must name a Connector"),
+        (
+            {"connector": {"_target_": "ssmvid.lmm.Pool", "stride": [1, 1, 1]}},
+            "got an unexpected|must name a Connector",
+        ),
         ({"connector": {}}, "_target_ must be one of .* got None"),
     ],
 )
