@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ def bundle(
     key = (paths, chunk, lengths or (walks[0].length,))
     parts = 2 + (clips > 1)
     if device.type == "cpu" or torch.compiler.is_compiling():
-        return chunk, [_table(*key, part).to(device) for part in range(parts)]
+        return chunk, [torch.tensor(_listed(*key, part), dtype=torch.int32, device=device) for part in range(parts)]
     return chunk, [_sent(*key, part, str(device)) for part in range(parts)]
 
 
@@ -81,14 +81,14 @@ def _longest(paths: tuple[Path, ...], chunk: int) -> int:
 
 
 @torch.compiler.assume_constant_result
-def _table(paths: tuple[Path, ...], chunk: int, lengths: tuple[int, ...], part: int) -> Tensor:
-    return torch.tensor(_tables(paths, chunk, lengths)[part], dtype=torch.int32)
+def _listed(paths: tuple[Path, ...], chunk: int, lengths: tuple[int, ...], part: int) -> list[Any]:
+    return _tables(paths, chunk, lengths)[part]
 
 
 @lru_cache(maxsize=256)
 def _sent(paths: tuple[Path, ...], chunk: int, lengths: tuple[int, ...], part: int, device: str) -> Tensor:
     """On a GPU, once: a copy from the host waits, and cannot be captured in a CUDA graph."""
-    return _table(paths, chunk, lengths, part).to(device)
+    return torch.tensor(_listed(paths, chunk, lengths, part), dtype=torch.int32, device=device)
 
 
 def _groups(paths: Sequence[Path]) -> list[list[int]]:
