@@ -26,7 +26,26 @@ from ssmvid.lmm.hf import VisualTokenEncoderConfig, VisualTokenEncoderModel, Vis
 FPS = 8
 PROMPT = "<video> what happens in the video ?"
 SPECIAL = ["<pad>", "<image>", "<video>"]
-WORDS = "a bar code counts frames grey happens in is of picture the video what white corner shows ?".split()
+WORDS = [
+    "a",
+    "bar",
+    "code",
+    "counts",
+    "frames",
+    "grey",
+    "happens",
+    "in",
+    "is",
+    "of",
+    "picture",
+    "the",
+    "video",
+    "what",
+    "white",
+    "corner",
+    "shows",
+    "?",
+]
 TEXT = {
     "vocab_size": len(SPECIAL) + len(WORDS),
     "hidden_size": 64,
