@@ -157,7 +157,7 @@ def test_paths_that_share_nothing_go_alone():
 
 def test_a_compiled_call_shares_too():
     torch._dynamo.reset()
-    for name in ("pair_of_tables", "packed_bricks"):
+    for name in ("pair_of_tables", "bricks"):
         tensors, options = call(CASES[name])
         run = lambda options=options, **values: tuple(ssd_scan(**values, **options, backend="triton"))
         compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
