@@ -91,7 +91,7 @@ class Walk:
 def _digest(tables: Sequence[Tensor]) -> str:
     whole = sha256()
     for table in tables:
-        whole.update(table.contiguous().numpy())
+        whole.update(table.contiguous().numpy().tobytes())
     return whole.hexdigest()
 
 

@@ -223,7 +223,8 @@ def define(
     def implementation(  # type: ignore[no-untyped-def]
         x, dt, A, B, C, D, dt_bias, h0, paths, cu_seqlens, *, dt_softplus, dt_limit, summed, chunk, walks
     ):
-        floats, chunk, bundles = (x, dt, A, B, C, D, dt_bias, h0), chunk or default_chunk(x.dtype), []
+        floats, chunk = (x, dt, A, B, C, D, dt_bias, h0), chunk or default_chunk(x.dtype)
+        bundles: list[Tensor] = []
         if longest is not None and x.shape[1] < dt.shape[1]:
             clips = 1 if cu_seqlens is None else cu_seqlens.shape[0] - 1
             chunk, bundles = bundle(walks, chunk, clips, x.device, longest)

@@ -56,7 +56,7 @@ class Plan(NamedTuple):
     slots: int  # of a batch row
     total: int  # of all rows
     sequences: int
-    count: int  # bundles of paths that share their chunks, or paths
+    sets: int  # bundles of paths that share their chunks, or paths
     borders: tuple[Tensor | None, int, int, int]  # of the chunks that pass: of clips, length, slots, chunk
     where: tuple[Tensor | None, ...]  # paths, chunks, cu_seqlens, clip_of: what finds a chunk's rows
     shared: tuple[Tensor | None, ...]  # places, bundles: what finds the rows of one path along another

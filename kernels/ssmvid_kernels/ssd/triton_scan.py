@@ -44,10 +44,10 @@ def _chunk_states(forward: bool, v: Tensor, w: Tensor, steps: Steps, call: Plan)
 
     *_, k, heads, _, p, n = call.sizes
     out = v.new_empty((call.total, k, heads, p, n), dtype=call.real)
-    programs = call.total * call.count * heads * call.blocks("p") * call.blocks("n")
+    programs = call.total * call.sets * heads * call.blocks("p") * call.blocks("n")
     if programs:
         chunk_states[programs,](
-            v, w, steps.each, *call.where, *call.shared, out, v.stride(), w.stride(), call.count, *call.sizes,
+            v, w, steps.each, *call.where, *call.shared, out, v.stride(), w.stride(), call.sets, *call.sizes,
             **call.options, FORWARD=forward, num_warps=call.tile.warps,
         )  # fmt: skip
     return out
@@ -127,15 +127,15 @@ def forward(
     before = _chunk_states(True, x, B, steps, call)
     _pass(True, h0, before, steps.decay, h, call)
     summed = y.dim() == 4
-    merged = summed and call.count > 1
+    merged = summed and call.sets > 1
     # Bundles reach a row in orders of their own: each writes its own copy, and one sum merges them, always alike.
-    out = x.new_empty((b, call.count, l, heads, p), dtype=h.dtype) if merged else y.unsqueeze(1) if summed else y
-    programs = call.total * call.count * heads * call.blocks("p")
+    out = x.new_empty((b, call.sets, l, heads, p), dtype=h.dtype) if merged else y.unsqueeze(1) if summed else y
+    programs = call.total * call.sets * heads * call.blocks("p")
     if programs:
         inputs = (x, B, C, D)
         chunk_outputs[programs,](
             *inputs, steps.each, *call.where, *call.shared, before, out, *map(_strides, inputs), out.stride(),
-            call.count, *call.sizes, **call.options, SUMMED=summed or not bundles,
+            call.sets, *call.sizes, **call.options, SUMMED=summed or not bundles,
             num_warps=call.tile.warps, **call.stages,
         )  # fmt: skip
     if merged:
@@ -177,17 +177,17 @@ def backward(
     across = _pass(False, dh, d_states, steps.decay, dh0, call, before)
 
     blocks = call.blocks("p")
-    parts = shared and call.count > 1
-    dx = empty(b, call.count, l, heads, p, dtype=call.real if parts else x.dtype)
+    parts = shared and call.sets > 1
+    dx = empty(b, call.sets, l, heads, p, dtype=call.real if parts else x.dtype)
     ddt, dA = empty(b, k, l, heads, blocks), empty(call.total, k, heads, blocks)
     dD = None if D is None else empty(call.total, k, heads, p)
     into = empty(*ddt.shape) if bundles else None
     warps = dict(num_warps=call.tile.backward_warps, num_stages=1)
     if dA.numel() and bundles:
-        inputs = (dy, x, B, C, D)
-        input_gradients[call.total * call.count * heads * blocks,](
-            *inputs, steps.each, *call.where, *call.shared, d_states, dx, into, ddt, dD,
-            *map(_strides, inputs), call.count, *call.sizes, **call.options, **warps,
+        without_A = (dy, x, B, C, D)
+        input_gradients[call.total * call.sets * heads * blocks,](
+            *without_A, steps.each, *call.where, *call.shared, d_states, dx, into, ddt, dD,
+            *map(_strides, without_A), call.sets, *call.sizes, **call.options, **warps,
         )  # fmt: skip
     if dA.numel():
         inputs = (dy, x, A, B, C, D)
