@@ -25,6 +25,7 @@ from torch import Tensor, nn
 import ssmvid
 from ssmvid.memory import Cells, Costs, SavedBytes, measure_costs, plan, run
 from ssmvid.memory.budget import plan_from
+from ssmvid.memory.cells import TOKENS
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = dict(dim=64, num_classes=0, img_size=64, tubelet=(1, 8, 8), state_size=16, head_dim=32, registers=0)
@@ -36,13 +37,14 @@ TIMED, ROUNDS = (DEPTH, 4096), 3
 # Width, layers, tokens: arXiv:2411.19460, section 4.1 and table 3.
 PUBLISHED = {"370M": (1024, 48, 2**21), "2.7B": (2560, 64, 2**19)}
 BUDGET = 80e9
-SHOWN = ("off", "every_layer", "nested_sqrt", "multi_axis x2", "multi_axis")
+SHOWN = ("off", "every_layer", "nested_sqrt", "token_chunks", "multi_axis x2", "multi_axis")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--published", action="store_true")
     parser.add_argument("--long", type=int, nargs="+", metavar="TOKENS")
+    parser.add_argument("--policies", nargs="+", default=SHOWN, choices=SHOWN)
     parser.add_argument("--slopes", action="store_true")
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
@@ -55,7 +57,7 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     if args.long:
-        machine.save(lengthened(args.long, args.device), results, args.device)
+        machine.save(lengthened(args.long, args.policies, args.device), results, args.device)
         return
     rows = list(measured(args.device))
     machine.save([*rows, *timed(args.device)], results, args.device)
@@ -94,13 +96,15 @@ def timed(device: str) -> Iterator[dict[str, Any]]:
         print(name, TIMED, cells, times, peak, flush=True)
 
 
-def lengthened(lengths: list[int], device: str) -> Iterator[dict[str, Any]]:
+def lengthened(lengths: list[int], policies: list[str], device: str) -> Iterator[dict[str, Any]]:
     """A row a length and policy, of one step; of a policy that would keep more than is free, without a time."""
     clock = time.process_time if device == "cpu" else time.perf_counter
     train(*make(LONG_DEPTH, 256, device), Cells(1, 1))  # compiles
     for tokens in lengths:
         model, clip = make(LONG_DEPTH, tokens, device)
         for name, cells, planned in cuts(model, clip):
+            if name not in policies:
+                continue
             row = described(name, LONG_DEPTH, tokens, cells) | dict(op="memory_long", planned_mib=planned / 2**20)
             if planned < 0.7 * machine.free_bytes(device):  # passing tensors and gradients take their part
                 start = clock()
@@ -149,17 +153,16 @@ def published(device: str) -> Iterator[str]:
             "multiscan_tiny", dim=dim, depth=2, hybrid="M", orders=["thw"], schedule="same", causal_frames=1,
             registers=0, num_classes=0, img_size=384, state_size=128, head_dim=64,
         ).to(device, torch.bfloat16)  # fmt: skip
-        whole, chunked = (
-            deeper(measure_costs(model, (1, frames, 384, 384), streaming=streaming), depth)
-            for streaming in (False, True)
-        )
-        yield f"{name}, {tokens:,} tokens, least:\n{plan_from(whole, chunked)}"
+        size = (1, frames, 384, 384)
+        looks: tuple[dict[str, Any], ...] = ({}, dict(tokens=TOKENS), dict(streaming=True))
+        costs = [deeper(measure_costs(model, size, **look), depth) for look in looks]
+        yield f"{name}, {tokens:,} tokens, least:\n{plan_from(*costs)}"
         weights = sum(parameter.numel() for parameter in model.layers.parameters()) * depth / 2
         room = (
             BUDGET - 16 * weights
         )  # mixed precision with AdamW: bf16 weights and gradients, fp32 copy and two moments
         yield f"{name}, within {room / 1e9:.1f} GB: 80 less weights, gradients and AdamW's state\n" + str(
-            plan_from(whole, chunked, budget=room)
+            plan_from(*costs, budget=room)
         )
 
 

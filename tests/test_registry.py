@@ -46,7 +46,14 @@ def test_every_model_says_where_its_weights_come_from(name):
     assert cfg.license
     assert not cfg.has_weights or cfg.origin_url.startswith("https://github.com/")
     assert cfg.paper_ids.startswith("arXiv:")
-    assert len(cfg.mean) == len(cfg.std) == 3
+    assert (cfg.mean, cfg.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with torch.device("meta"):
+        model = create_model(name)
+    frames = f"{model.num_frames} frames" if model.num_frames > 1 else "images"
+    assert not cfg.has_weights or frames in (cfg.description or "images")
+    assert not cfg.classifier or f"{cfg.classifier}.weight" in model.state_dict()
+    for conv in (cfg.first_conv,) if isinstance(cfg.first_conv, str) else cfg.first_conv or ():
+        assert f"{conv}.weight" in model.state_dict()
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import torch
 from einops import rearrange
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from ssmvid.layers import ClipEmbed, resize_temporal
+from ssmvid.backbones.hub import HubModel
+from ssmvid.layers import ClipEmbed, recompute, resize_temporal
 from ssmvid.parallel import active_context, mean_tokens, split_frames
 from ssmvid.scan import Grid
 
@@ -24,11 +24,13 @@ class Stream(NamedTuple):
     grid: Grid
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, HubModel):
     """Tokens of a clip or an image, and logits.
 
     A family sets the attributes below and defines `embed`, `advance` and `finish`. Attribute names are those of the
     released checkpoints, or `from_official` turns them into these.
+
+    `save_pretrained`, `push_to_hub` and `from_pretrained` are Hugging Face's: see `hub`.
 
     Args:
         dim: width of a token of the last layer, `num_features`.
@@ -200,6 +202,7 @@ class Backbone(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """A fresh classifier of another size; 0 for none."""
         self.num_classes = num_classes
+        self.remember(num_classes=num_classes)
         self.head = self._make_head().to(next(self.parameters()))
 
     def no_weight_decay(self) -> set[str]:
@@ -221,7 +224,7 @@ class Backbone(nn.Module):
     def run(self, block: nn.Module, *inputs: object) -> Any:
         """`block(*inputs)`, recomputed in the backward where gradient checkpointing is on."""
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, *inputs, use_reentrant=False)
+            return recompute(block, *inputs)
         return block(*inputs)
 
     def _features(self, clip: Tensor) -> tuple[Tensor, Grid]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ssmvid.backbones.base import Backbone
 from ssmvid.backbones.inflate import inflate
 from ssmvid.backbones.remerge import remerge
 from ssmvid.scan import Merge
+
+if TYPE_CHECKING:
+    from ssmvid.backbones.base import Backbone
 
 # Where training scripts put the weights in a file, and what they put before a key.
 WRAPPERS = ("model", "module", "state_dict")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ssmvid.backbones.base import Backbone
+if TYPE_CHECKING:
+    from ssmvid.backbones.base import Backbone
+
 
 PATCH = "patch_embed.proj.weight"
 TEMPORAL = "temporal_pos_embedding"

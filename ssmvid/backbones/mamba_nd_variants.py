@@ -16,6 +16,11 @@ CLIPS: dict[str, dict[str, Any]] = {
     "ucf101_f32": {"num_frames": 32, "tubelet": (2, 16, 16)},
 }
 CLASSES = {"k400_f16": 400, "ucf101_f32": 101, "in1k": 1000}
+CLIP_TEXTS = {
+    "k400_f16": "k400, 16 frames of 224x224",
+    "ucf101_f32": "ucf101, 32 frames of 224x224, stride 2: every second one of the video's",
+    "in1k": "in1k, images of 224x224",
+}
 ROWS = (("thw",), ("thw+rev",), ("twh",), ("twh+rev",))
 
 
@@ -24,6 +29,7 @@ def _cfg(tag: str) -> dict[str, Any]:
         "num_classes": CLASSES[tag],
         "classifier": "head",
         "first_conv": "patch_embed.proj",
+        "description": CLIP_TEXTS[tag],
         "license": "none stated: the weights are their authors' and are not redistributed here",
         "origin_url": "https://github.com/jacklishufan/Mamba-ND",
         "paper_name": "Mamba-ND: Selective State Space Modeling for Multi-Dimensional Data",

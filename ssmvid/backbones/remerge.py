@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ssmvid.backbones.base import Backbone
 from ssmvid.mixers import SS2D
 from ssmvid.scan import Merge, ScanPattern
+
+if TYPE_CHECKING:
+    from ssmvid.backbones.base import Backbone
 
 
 def remerge(state: Mapping[str, Tensor], model: Backbone, merged: Merge) -> dict[str, Tensor]:

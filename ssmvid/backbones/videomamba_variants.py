@@ -16,6 +16,12 @@ FRAMES = {"k400_f8": 8, "k400_f16": 16, "k400_f32": 32, "k400_f64": 64, "in1k": 
 CLASSES = {"k400": 400, "in1k": 1000}
 
 
+def _clips(dataset: str, frames: int) -> str:
+    if frames == 1:
+        return f"{dataset}, images of 224x224"
+    return f"{dataset}, {frames} frames of 224x224, one of each of {frames} equal parts of a video: no fps, no stride"
+
+
 def _cfg(size: str, tag: str) -> dict[str, Any]:
     dataset = tag.partition("_")[0]
     return {
@@ -25,7 +31,7 @@ def _cfg(size: str, tag: str) -> dict[str, Any]:
         "classifier": "head",
         "first_conv": "patch_embed.proj",
         "license": "apache-2.0",
-        "description": f"{dataset}, {FRAMES[tag]} frame(s) of 224x224",
+        "description": _clips(dataset, FRAMES[tag]),
         "origin_url": "https://github.com/OpenGVLab/VideoMamba",
         "paper_name": "VideoMamba: State Space Model for Efficient Video Understanding",
         "paper_ids": "arXiv:2403.06977",
@@ -50,7 +56,7 @@ default_cfgs = generate_default_cfgs(
             "hf_hub_filename": f"videomamba_m16_{dataset}_mask_pt_f8_res224.pth",
             "num_classes": 0,
             "classifier": None,
-            "description": f"masked pretraining on {dataset}, 8 frames of 224x224",
+            "description": f"masked pretraining on {_clips(dataset, 8)}",
         }
         for dataset in ("k400", "ssv2")
     }

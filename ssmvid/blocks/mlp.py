@@ -5,6 +5,7 @@ from __future__ import annotations
 from timm.layers import DropPath, LayerScale, Mlp
 from torch import Tensor, nn
 
+from ssmvid.layers import tokenwise
 from ssmvid.scan import Grid
 
 
@@ -49,6 +50,7 @@ class MlpBlock(nn.Module):
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Tokens (b, l, dim) in, tokens out."""
         tokens = tokens + self.drop_path(self.ls1(self.mixer(self.norm1(tokens), grid)))
-        if self.mlp is None:
+        mlp = self.mlp
+        if mlp is None:
             return tokens
-        return tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
+        return tokens + self.drop_path(tokenwise(lambda tokens: self.ls2(mlp(self.norm2(tokens))), tokens))

@@ -14,7 +14,7 @@ from ssmvid.data.transform import eval_transform
 
 SCENE = 16  # frames until a drawn haystack cuts to other shapes and colours
 _SHAPES = 3
-_NOISE = 0.05
+_NOISE = 0.03
 _DECODED = 64  # frames cut to size at a time
 
 
@@ -37,14 +37,14 @@ class MovingShapes:
     def __call__(self, rng: np.random.Generator, frames: int) -> NDArray[np.float32]:
         scenes = -(-frames // SCENE)
         scene, moment = np.divmod(np.arange(frames), SCENE)
-        uniform = lambda low, high, *shape: rng.uniform(low, high, shape).astype(np.float32)
+        uniform = lambda low, high, *shape: np.asarray(rng.uniform(low, high, shape), np.float32)
         clip = _NOISE * rng.standard_normal((3, frames, self.size, self.size), dtype=np.float32)
-        clip += uniform(0.1, 0.6, 3, scenes)[:, scene, None, None]
+        clip += uniform(0.35, 0.45, 3, scenes)[:, scene, None, None]
         pixels = np.arange(self.size, dtype=np.float32)
         for _ in range(_SHAPES):
             starts, velocity = uniform(0, self.size, 2, scenes), uniform(-2, 2, 2, scenes)
             radius = self.size * uniform(0.1, 0.25, scenes)[scene, None, None]
-            colour, disc = uniform(-0.4, 0.4, 3, scenes)[:, scene, None, None], rng.random(scenes)[scene] < 0.5
+            colour, disc = uniform(-0.08, 0.08, 3, scenes)[:, scene, None, None], rng.random(scenes)[scene] < 0.5
             centres = (starts[:, scene] + velocity[:, scene] * moment.astype(np.float32)) % self.size  # (2, T)
             down, right = np.abs(pixels - centres[..., None])  # (T, H), (T, W)
             down, right = down[:, :, None], right[:, None]

@@ -26,7 +26,7 @@ from ssmvid.data.source import PathArg
 ANSWERS = tuple("0123456789")
 COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0), "yellow": (1.0, 1.0, 0.0)}
 VOCABULARY = (*ANSWERS, "which", "first", "count", *COLOURS)  # a word's token id is its place
-MEAN, STD = 0.4, 0.3  # of every pixel; constants, so that nothing depends on a clip's own statistics
+MEAN, STD = 0.0, 0.3  # of every pixel; constants, so that nothing depends on a clip's own statistics
 _DIGIT = 8  # pixels of the stored images
 
 

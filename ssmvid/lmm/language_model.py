@@ -25,7 +25,9 @@ class LanguageBackbone(nn.Module):
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         with torch.no_grad():
             for name, weight in self.layers.named_parameters():
-                if name.endswith("out_proj.weight"):
+                if name.endswith("in_proj.weight"):  # as released: by width, where the mixers' own 0.02 is for wide ones
+                    nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+                elif name.endswith("out_proj.weight"):
                     weight.div_(math.sqrt(len(mixers)))
 
     def forward(self, tokens: Tensor) -> Tensor:

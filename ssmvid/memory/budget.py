@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssmvid.backbones.base import Backbone
-from ssmvid.memory.cells import POLICIES, Cells, Costs
+from ssmvid.memory.cells import POLICIES, TOKENS, Cells, Costs
 from ssmvid.memory.chunks import refuse_chunks
 from ssmvid.memory.costs import measure_costs
 
@@ -62,21 +62,27 @@ def plan(model: Backbone, size: tuple[int, int, int, int], *, budget: float | No
     Raises:
         ValueError: the size does not fit the tubelet.
     """
-    whole, chunked, why = measure_costs(model, size, streaming=False), None, ""
+    whole, by_token = measure_costs(model, size), measure_costs(model, size, tokens=TOKENS)
+    chunked, why = None, ""
     try:
         refuse_chunks(model)
         chunked = measure_costs(model, size, streaming=True)
     except ValueError as error:
         why = str(error)
-    return plan_from(whole, chunked, budget=budget, why=why)
+    return plan_from(whole, by_token, chunked, budget=budget, why=why)
 
 
-def plan_from(whole: Costs, chunked: Costs | None, *, budget: float | None = None, why: str = "") -> Plan:
-    """The plan from the costs of the layers on whole clips, and chunk by chunk; None: cannot be had, and why."""
+def plan_from(
+    whole: Costs, by_token: Costs, chunked: Costs | None, *, budget: float | None = None, why: str = ""
+) -> Plan:
+    """The plan from the costs of the layers on whole clips, on these `TOKENS` by `TOKENS`, and in chunks of segments.
+
+    `chunked` None: cannot be had, and why.
+    """
     rows = []
     for policy in POLICIES[:-1]:
         cells = Cells.of(policy, whole.layers)
-        rows.append(Row(policy, cells, *cells.parts(whole)))
+        rows.append(Row(policy, cells, *cells.parts(whole if cells.tokens is None else by_token)))
     if chunked is not None:
         try:
             cells = Cells.multi_axis(chunked, budget)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-POLICIES = ("off", "every_layer", "nested_sqrt", "multi_axis")
+POLICIES = ("off", "every_layer", "nested_sqrt", "token_chunks", "multi_axis")
+TOKENS = 1024  # at a time, inside a layer: enough for a matmul, and few beside a long clip's
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ class Costs:
     def cell(self, group: range, segments: int) -> float:
         """Of a group of layers on so many segments, with what is before the first and after the last."""
         ends = self.embed * (group.start == 0) + self.finish * (group.stop == self.layers)
-        return segments * (ends + sum(self.inside[i] for i in group)) + sum(self.fixed[i] for i in group)
+        return segments * ends + sum(self.layer(i, segments) for i in group)
+
+    def layer(self, index: int, segments: int) -> float:
+        """Of one layer and so many segments."""
+        return segments * self.inside[index] + self.fixed[index]
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,14 @@ class Cells:
         layers: l, of a group; None: nothing is recomputed.
         segments: s, of a chunk; None: all of them, and no state is carried.
         nested: inside a group, once it is recomputed, each layer is recomputed again by itself.
+        tokens: inside a nested layer, what takes each token by itself is recomputed so many at a time, and what stands
+            before a scan once more; None: a layer is recomputed as one.
     """
 
     layers: int | None
     segments: int | None = None
     nested: bool = False
+    tokens: int | None = None
 
     @classmethod
     def of(cls, policy: str, layers: int) -> Cells:
@@ -69,6 +77,8 @@ class Cells:
                 return cls(1)
             case "nested_sqrt":
                 return cls(math.isqrt(layers - 1) + 1, nested=True)  # rounded up
+            case "token_chunks":
+                return cls(math.isqrt(layers - 1) + 1, nested=True, tokens=TOKENS)
         raise ValueError(f"memory: policy along layers must be one of {', '.join(POLICIES[:-1])}, got {policy!r}")
 
     @classmethod
@@ -118,17 +128,33 @@ class Cells:
         return sum(self.parts(costs))
 
     def parts(self, costs: Costs) -> tuple[float, float, float]:
-        """Bytes of the boundaries between layers, of the states between chunks, and inside the largest cell."""
+        """Bytes of the boundaries between layers, of the states between chunks, and inside the cell that is recomputed.
+
+        All at the height of the backward: it lets go of what the forward saved last first, so beside a cell there are
+        the boundaries before it.
+        """
         L, S = costs.layers, costs.segments
         groups, long = self.groups(L), min(self.segments or S, S)
         states = 0.0 if self.segments is None else self.chunks(S) * costs.state
         if self.layers is None:
             return 0.0, states, costs.cell(range(L), S)
-        between = len(groups) - 1
-        if self.nested:
-            between += len(groups[0]) - 1
-            groups = [range(i, i + 1) for i in range(L)]
-        return between * S * costs.boundary, states, max(costs.cell(group, long) for group in groups)
+        if self.nested:  # of the groups before and of the layers before in the group; the embedding of the first
+            heights = [
+                (
+                    (place + i - group.start) * S * costs.boundary,
+                    states,
+                    costs.layer(i, S) + costs.embed * S * (not place),
+                )
+                for place, group in enumerate(groups)
+                for i in group
+            ]
+        else:  # of all groups in the chunks before, and of those before in the last one
+            others = (len(groups) - 1) * (S - long)
+            heights = [
+                ((others + place * long) * costs.boundary, states, costs.cell(group, long))
+                for place, group in enumerate(groups)
+            ]
+        return max(heights, key=sum)
 
 
 def _segments(cut: Cells, costs: Costs, budget: float | None) -> set[int]:

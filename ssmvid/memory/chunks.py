@@ -17,7 +17,7 @@ from ssmvid.mixers import State
 from ssmvid.parallel import refuse_context
 
 REMEDY = (
-    "use policy 'nested_sqrt', which recomputes layer by layer and covers every stack, "
+    "use policy 'token_chunks', which recomputes layer by layer, inside one chunk by chunk, and covers every stack, "
     "or a MultiScan with causal_frames and no letter A"
 )
 
@@ -95,8 +95,3 @@ def entering(model: MultiScan, chunk: Chunk, carried: list[State]) -> list[State
         cast(State, type(new)(*(torch.cat([head, *[zero] * others]) for head, zero in zip(old, new)))) if new else ()
         for old, new in zip(carried if chunk.on else fresh, fresh)
     ]
-
-
-def own_storage(tensor: Tensor) -> Tensor:
-    """The tensor in a storage no larger than itself: a view would keep the whole chunk it was cut from."""
-    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor

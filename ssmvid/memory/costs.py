@@ -11,30 +11,35 @@ from torch import Tensor
 from ssmvid.backbones.base import Backbone, Stream
 from ssmvid.backbones.multiscan import MultiScan
 from ssmvid.blocks import Block
+from ssmvid.layers import token_chunks
 from ssmvid.memory.cells import Costs
 from ssmvid.memory.saved import SavedBytes
 
 PROBE = 1024  # tokens: enough that what a scan keeps once a chunk is seen several times
 
 
-def measure_costs(model: Backbone, size: tuple[int, int, int, int], *, streaming: bool) -> Costs:
+def measure_costs(
+    model: Backbone, size: tuple[int, int, int, int], *, streaming: bool = False, tokens: int | None = None
+) -> Costs:
     """The bytes of each layer, from the tensors that it saves on clips of about 1024 and 2048 tokens.
 
     Args:
         model: on the device and in the dtype it is to train in.
         size: b, T, H, W of the clip, or of all that are packed.
         streaming: count layers that carry a state, segment by segment.
+        tokens: count layers inside which parts are recomputed, as `Cells.tokens`.
 
     Raises:
         ValueError: `streaming`, and a layer is not causal in time.
     """
     batch, frames, height, width = size
     unit = frames_of_segment(model)
-    tokens = cast(Any, model.patch_embed.grid((unit, height, width))).length
-    count = -(-PROBE // tokens)
+    segment = cast(Any, model.patch_embed.grid((unit, height, width))).length  # tokens
+    count = -(-PROBE // segment)
     clips = [torch.zeros(1, model.patch_embed.channels, n * unit, height, width) for n in (count, 2 * count)]
     like = next(model.parameters())
-    with torch.random.fork_rng([like.device] if like.is_cuda else []):  # stochastic depth draws in the looks, too
+    drawn_on = [like.device] if like.is_cuda else []
+    with torch.random.fork_rng(drawn_on), token_chunks(tokens):  # stochastic depth draws in the looks, too
         short, long = (_look(model, clip.to(like), streaming) for clip in clips)
     slopes = [(b - a) / count for a, b in zip(short[0], long[0])]
     fixed = [max(2 * a - b, 0) for a, b in zip(short[0], long[0])]
@@ -43,7 +48,7 @@ def measure_costs(model: Backbone, size: tuple[int, int, int, int], *, streaming
         boundary=batch * (long[1] - short[1]) / count,
         state=batch * long[2],
         inside=tuple(batch * slope for slope in slopes[1:-1]),
-        fixed=tuple(fixed[1:-1]),
+        fixed=tuple(number * (1 if tokens is None else batch) for number in fixed[1:-1]),  # then it is one chunk of all
         embed=batch * slopes[0],
         finish=batch * slopes[-1],
     )

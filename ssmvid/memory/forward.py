@@ -15,9 +15,9 @@ from torch.autograd.graph import save_on_cpu
 from ssmvid.backbones.base import Backbone, Stream
 from ssmvid.backbones.multiscan import MultiScan
 from ssmvid.blocks import Block
+from ssmvid.layers import own_storage, recompute, token_chunks
 from ssmvid.memory.cells import Cells
-from ssmvid.memory.chunks import Chunk, cut, entering, own_storage, refuse_chunks
-from ssmvid.memory.saved import recompute
+from ssmvid.memory.chunks import Chunk, cut, entering, refuse_chunks
 from ssmvid.mixers import State
 from ssmvid.scan import Grid
 
@@ -115,7 +115,7 @@ class _Cell:
                 stream = Stream(tokens, residual, stream.grid)
                 after += [own_storage(tensor[-len(chunk.frames[0]) :]) for tensor in state]  # of the last clip
             elif self.this.cells.nested:
-                stream = _recomputed_layer(model, index, stream)
+                stream = _recomputed_layer(model, index, stream, self.this.cells.tokens)
             else:
                 stream = model.advance(index, stream)
         self.grid = stream.grid
@@ -132,11 +132,12 @@ def _embed(model: Backbone, chunk: Chunk) -> Stream:
     return Stream(torch.cat([stream.tokens for stream in streams], dim=1), None, grids)
 
 
-def _recomputed_layer(model: Backbone, index: int, stream: Stream) -> Stream:
+def _recomputed_layer(model: Backbone, index: int, stream: Stream, tokens: int | None) -> Stream:
     grids: list[Grid] = []
 
     def layer(*flow: Tensor) -> tuple[Tensor, ...]:
-        after = model.advance(index, _stream(flow, stream.grid))
+        with token_chunks(tokens):
+            after = model.advance(index, _stream(flow, stream.grid))
         grids.append(after.grid)
         return _flow(after)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ssmvid.mixers.state import KeyValues
 from ssmvid.parallel import gather_keys, refuse_context
@@ -186,22 +188,45 @@ def _in_segments(
     # Several segments a call where the window is long, of which half is used, whatever its length; or where they are
     # short, so that there are not as many calls as tokens.
     size, parts = segment * max(1, SHORT // segment if room is None else room), []
-    for start in range(0, q.shape[2], size):
-        stop = min(start + size, q.shape[2])
-        low = 0 if room is None else max(0, held + start - room * segment)
+    starts = range(0, q.shape[2], size)
+    spans = [
+        (0 if room is None else max(0, held + start - room * segment), held + min(start + size, q.shape[2]))
+        for start in starts
+    ]
+    windows = zip(starts, spans, q.split(size, dim=2), _Spans.apply(k, spans), _Spans.apply(v, spans))
+    for start, (low, high), own, keys, values in windows:
         mask = None
         if size > segment:
-            at = torch.arange(low, held + stop, device=q.device) // segment
+            at = torch.arange(low, high, device=q.device) // segment
             gap = at[held + start - low :, None] - at
             mask = gap >= 0 if room is None else (gap >= 0) & (gap <= room)
         if low < held:  # before the stream is a window old
-            filled = valid[:, None, None, low : held + stop]
+            filled = valid[:, None, None, low:high]
             mask = filled if mask is None else mask & filled
-        keys, values = (t[:, :, low : held + stop] for t in (k, v))
-        parts.append(F.scaled_dot_product_attention(q[:, :, start:stop], keys, values, attn_mask=mask))
+        parts.append(F.scaled_dot_product_attention(own, keys, values, attn_mask=mask))
     y = torch.cat(parts, dim=2) if parts else torch.empty_like(q)
     kept = k.shape[2] - held
     return y, KeyValues(k[:, :, kept:], v[:, :, kept:], valid[:, kept:])
+
+
+class _Spans(torch.autograd.Function):
+    """Overlapping stretches of tokens (b, heads, l, p), as views.
+
+    A slice's own gradient is of all l: those of l / size slices would take l^2.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, spans: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.spans = tokens.shape, spans
+        return tuple(tokens[:, :, low:high] for low, high in spans)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        total = grads[0].new_zeros(ctx.shape)
+        for (low, high), grad in zip(ctx.spans, grads):
+            total[:, :, low:high] += grad
+        return total, None
 
 
 def _check_room(past: KeyValues, expected: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ssmvid.layers import at_least_fp32
+from ssmvid.layers import at_least_fp32, before_scan, tokenwise
 from ssmvid.mixers.initial import fresh_dt_bias_
 from ssmvid.mixers.mamba import CONV_WIDTH
 from ssmvid.mixers.state import MambaState, refuse_stream
@@ -126,17 +126,22 @@ class Mamba2(nn.Module):
         layout = Layout.of(grid, tokens.shape[1], self.pattern.causal_frames)
         walks, k, n = self.pattern.walks(grid, layout.prefix), len(self.pattern.orders), self.state_size
         packed, reverse = layout.cu_seqlens(tokens.device), path_directions(self.pattern, layout)
-        z, xBC, dt = self.in_proj(tokens).split(self.sizes, dim=-1)
-        xBC, conv = causal_conv1d(
-            xBC.unflatten(-1, (k, -1)).transpose(1, 2),  # (b, k, l, x B C)
-            self.conv1d.weight.view(k, -1, CONV_WIDTH),
-            self.get_parameter("conv1d.bias").view(k, -1),
-            activation="silu",
-            walks=walks,
-            reverse=reverse,
-            h0=None if state is None else state.conv,
-            cu_seqlens=packed,
-        )
+
+        def convolved(tokens: Tensor, h0: Tensor | None) -> tuple[Tensor, ...]:
+            z, xBC, dt = self.in_proj(tokens).split(self.sizes, dim=-1)
+            xBC, conv = causal_conv1d(
+                xBC.unflatten(-1, (k, -1)).transpose(1, 2),  # (b, k, l, x B C)
+                self.conv1d.weight.view(k, -1, CONV_WIDTH),
+                self.get_parameter("conv1d.bias").view(k, -1),
+                activation="silu",
+                walks=walks,
+                reverse=reverse,
+                h0=h0,
+                cu_seqlens=packed,
+            )
+            return z, xBC, dt, conv
+
+        z, xBC, dt, conv = before_scan(convolved, tokens, None if state is None else state.conv)
         x, B, C = xBC.split((xBC.shape[-1] - 2 * n, n, n), dim=-1)
         y, ssm = ssd_scan(
             x.unflatten(-1, (-1, self.head_dim)),
@@ -154,5 +159,7 @@ class Mamba2(nn.Module):
             cu_seqlens=packed,
         )
         y = y.transpose(1, 2).flatten(2)  # (b, l, inner): path after path, as z
-        gated = rms_norm(y, self.norm.weight, z=z, norm_before_gate=False, eps=NORM_EPS).y
-        return self.out_proj(gated), MambaState(conv, ssm)
+        return tokenwise(self._gated, y, z), MambaState(conv, ssm)
+
+    def _gated(self, y: Tensor, z: Tensor) -> Tensor:
+        return self.out_proj(rms_norm(y, self.norm.weight, z=z, norm_before_gate=False, eps=NORM_EPS).y)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssmvid.layers import tokenwise
 from ssmvid.scan import Grid
 
 
@@ -28,7 +29,7 @@ class MLP(nn.Module):
 
     def forward(self, tokens: Tensor, grid: Grid | Sequence[Grid]) -> Tensor:
         """Tokens (b, l, dim) to as many."""
-        return self.out_proj(F.gelu(self.in_proj(tokens)))
+        return tokenwise(lambda tokens: self.out_proj(F.gelu(self.in_proj(tokens))), tokens)
 
     def init_state(self, batch: int, grid: Grid, prefix: int = 0) -> tuple[()]:
         """There is no state."""

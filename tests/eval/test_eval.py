@@ -24,6 +24,7 @@ NEEDLE = {
     "connector": {"_target_": "ssmvid.lmm.MLPConnector", "dim": 16, "llm_dim": 8}
     | {"reducer": {"_target_": "ssmvid.lmm.Pool", "stride": [1, 2, 2]}},
     "language_model": {"_target_": "ssmvid.lmm.LanguageModel", "vocab_size": 5, "dim": 8, "depth": 1, "head_dim": 4},
+    "answers": 2,
     "clip_frames": 4,
 }
 

@@ -6,8 +6,12 @@ from ssmvid.memory import POLICIES, Cells, run
 from tests.backbones.families import TINY
 
 SMALL = {"dim": 16, "num_classes": 0, "img_size": 16, "tubelet": (1, 8, 8), "state_size": 4, "head_dim": 8}
-CUTS = {
+ALONG_LAYERS = {
     **{policy: Cells.of(policy, 4) for policy in POLICIES[:-1]},
+    "5 tokens": Cells(2, nested=True, tokens=5),
+}
+CUTS = {
+    **ALONG_LAYERS,
     "1 x 1": Cells(1, 1),
     "2 x 2": Cells(2, 2),
     "3 x 3": Cells(3, 3),
@@ -75,12 +79,12 @@ def test_packed_clips_have_the_gradients_of_the_clips_apart(cells):
     torch.testing.assert_close(packed[0], total)
 
 
-@pytest.mark.parametrize("hybrid", ["MA", "SWFA"])
+@pytest.mark.parametrize("hybrid", ["MA", "SWFA", "M"])
 def test_stacks_that_see_all_of_time_have_the_gradients_of_off_along_the_layers(hybrid):
     model, clip = make(hybrid), torch.randn(2, 3, 3, 16, 16).double()
     expected = gradients(model, clip, CUTS["off"])
-    for policy in POLICIES[1:-1]:
-        assert_same(gradients(model, clip, CUTS[policy]), expected)
+    for cells in ALONG_LAYERS.values():
+        assert_same(gradients(model, clip, cells), expected)
 
 
 @pytest.mark.parametrize("name", ["videomamba_tiny", "vmamba_tiny_s2l5", "mambavision_tiny"])
@@ -88,9 +92,9 @@ def test_other_families_have_the_gradients_of_off_along_the_layers(name):
     torch.manual_seed(0)
     model = create_model(name, **TINY[name]).double().eval()
     clip, seen = torch.randn(1, 3, 2, *[TINY[name]["img_size"]] * 2).double(), []
-    for policy in POLICIES[:-1]:
+    for cells in ALONG_LAYERS.values():
         model.zero_grad()
-        loss = run(model, clip, lambda x, at: (x**3).mean(), cells=Cells.of(policy, len(model.layers)))
+        loss = run(model, clip, lambda x, at: (x**3).mean(), cells=cells)
         loss.backward()
         seen.append([loss, *(parameter.grad for parameter in model.parameters())])
     for other in seen[1:]:
@@ -112,9 +116,9 @@ def test_a_loss_sees_the_rows_of_its_chunk():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("multiscan_tiny", SMALL | {"hybrid": "M", "depth": 2}, r"layers\.0: Mamba2: cannot stream.*'nested_sqrt'"),
+        ("multiscan_tiny", SMALL | {"hybrid": "M", "depth": 2}, r"layers\.0: Mamba2: cannot stream.*'token_chunks'"),
         ("multiscan_tiny", SMALL | {"hybrid": "MA", "depth": 2, "causal_frames": 1}, r"layers\.1: Attention: cannot"),
-        ("videomamba_tiny", {"num_frames": 2}, r"causal in time, VideoMamba is not: use policy 'nested_sqrt'"),
+        ("videomamba_tiny", {"num_frames": 2}, r"causal in time, VideoMamba is not: use policy 'token_chunks'"),
     ],
 )
 def test_stacks_without_a_causal_time_are_refused_by_name_with_the_alternative(name, options, message):

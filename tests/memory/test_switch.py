@@ -32,15 +32,15 @@ def test_a_training_step_is_the_same_under_every_policy(policy, offload):
 
 def test_a_model_that_sees_all_of_time_is_refused_by_multi_axis_only():
     model = make()
-    trained(model, Memory(policy="nested_sqrt"))
-    with pytest.raises(ValueError, match=r"layers\.0: Mamba2: cannot stream.*use policy 'nested_sqrt'"):
+    trained(model, Memory(policy="token_chunks"))
+    with pytest.raises(ValueError, match=r"layers\.0: Mamba2: cannot stream.*use policy 'token_chunks'"):
         trained(model, Memory(policy="multi_axis"))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"policy": "on"}, "policy must be one of off, every_layer, nested_sqrt, multi_axis, got 'on'"),
+        ({"policy": "on"}, "policy must be one of off, every_layer, nested_sqrt, token_chunks, multi_axis, got 'on'"),
         ({"policy": "off", "budget_gb": 1.0}, "a budget is for policy 'multi_axis', got budget_gb=1.0 for 'off'"),
         ({"policy": "off", "offload": True}, "policy 'off' has no boundaries to offload"),
     ],

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssmvid.mixers import Attention
 from ssmvid.mixers.attention import SHORT
@@ -75,3 +76,24 @@ def test_empty_input(options, shape):
 def test_sizes_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Attention(8, **{"head_dim": 4} | options)
+
+
+class Made(TorchDispatchMode):
+    """Counts the numbers in all tensors that are made inside."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **kwargs or {})
+        self.count += sum(t.numel() for t in torch.utils._pytree.tree_leaves(made) if isinstance(t, torch.Tensor))
+        return made
+
+
+def test_work_in_windows_grows_with_the_length_and_no_faster():
+    mixer, counts = Attention(8, head_dim=4, causal_frames=1, window=2), []
+    for frames in (64, 256):
+        tokens = torch.randn(1, 4 * frames, 8, requires_grad=True)
+        with Made() as made:
+            mixer(tokens, Grid(frames, 2, 2)).sum().backward()
+        counts.append(made.count)
+    assert counts[1] < 4.2 * counts[0]

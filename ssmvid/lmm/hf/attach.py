@@ -47,7 +47,7 @@ def attach(lmm: PreTrainedModel, encoder: VisualTokenEncoderModel) -> PreTrained
     weight = lmm.get_input_embeddings().weight
     _plug_in(lmm, encoder.to(device=weight.device, dtype=weight.dtype))
     setattr(lmm.config, CONFIG_KEY, encoder.config.to_diff_dict())
-    lmm.__class__ = _generating(type(lmm))
+    lmm.__class__ = _generating(type(lmm))  # type: ignore[arg-type]
     return lmm
 
 
@@ -116,4 +116,4 @@ def _plug_in(lmm: Any, encoder: VisualTokenEncoderModel) -> None:
         if hasattr(model, name):  # of an encoder attached before there is only the tower
             delattr(model, name)
     setattr(model, point.tower, encoder)
-    model.__class__ = _reading(type(model))
+    model.__class__ = _reading(type(model))  # type: ignore[arg-type]

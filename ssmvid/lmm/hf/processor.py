@@ -65,13 +65,8 @@ class VisualTokenProcessor(ProcessorMixin):
         if not hasattr(lmm.config, CONFIG_KEY):
             raise ValueError(f"VisualTokenProcessor: this {type(lmm).__name__} has no encoder: attach one first")
         ids = [lmm.model.placeholder(kind) for kind in ("video", "image")]
-        return cls(
-            tokenizer,
-            getattr(lmm.config, CONFIG_KEY),
-            lmm.config.model_type,
-            *tokenizer.convert_ids_to_tokens(ids),
-            size=size,
-        )
+        video, image = tokenizer.convert_ids_to_tokens(ids)
+        return cls(tokenizer, getattr(lmm.config, CONFIG_KEY), lmm.config.model_type, video, image, size)
 
     def __call__(
         self,
@@ -100,8 +95,8 @@ class VisualTokenProcessor(ProcessorMixin):
                 clip of such a size.
             TypeError: frames are not uint8.
         """
-        rates = list(fps) if isinstance(fps, Sequence) else [fps] * len(videos)
-        if len(rates) != len(videos) or (PLUG_POINTS[self.lmm].mrope and None in rates):
+        rates = list(fps) if isinstance(fps, Sequence) else [1.0 if fps is None else fps] * len(videos)
+        if len(rates) != len(videos) or (videos and fps is None and PLUG_POINTS[self.lmm].mrope):
             raise ValueError(
                 f"VisualTokenProcessor: fps must be the frames a second of each of {len(videos)} videos, got {fps}"
             )
@@ -144,7 +139,7 @@ class VisualTokenProcessor(ProcessorMixin):
         tokens, piece = self.video_token * (grid.h * grid.w), ""
         for frame in range(grid.t):
             # The middle between the first and the last frame that a frame of soft tokens is made of.
-            second = self._spacing(clip, rate) * (frame + 0.5) - 0.5 / rate if point.mrope else None
+            second = self._spacing(clip, rate) * (frame + 0.5) - 0.5 / rate
             piece += point.frame.format(second=second, tokens=tokens)
         return piece
 

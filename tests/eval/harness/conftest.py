@@ -9,7 +9,7 @@ import torch
 
 from ssmvid.data import write_videos
 from ssmvid.lmm.hf import VisualTokenProcessor
-from tests.lmm.hf.tiny import make, make_tokenizer
+from tests.lmm.hf.tiny import SPECIAL, make, make_tokenizer
 
 if not all(importlib.util.find_spec(name) for name in ("lmms_eval", "vlmeval")):
     sys.path.append(str(Path(__file__).parent / "published"))
@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     for parameter in lmm.parameters():  # so that an answer depends on what is seen
         torch.nn.init.normal_(parameter)
+    lmm.generation_config.suppress_tokens = list(range(len(SPECIAL)))  # and is made of words
     lmm.save_pretrained(folder)
     processor = VisualTokenProcessor.of(lmm, make_tokenizer(), size=(16, 24))
     processor.chat_template = TEMPLATE

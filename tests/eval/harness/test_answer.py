@@ -64,8 +64,8 @@ def test_images_among_the_contents(folder, videos, tmp_path):
     answerer, pixels = Answerer.load(folder, max_frames=2, fps=None), torch.tensor([200, 10, 90], dtype=torch.uint8)
     stills = [pixels[:, None, None].expand(-1, 16, 16)] * 2
     images = [{"type": "image", "image": own} for own in (str(tmp_path / "a.png"), picture)]
-    got = answerer.answer(asked(images[0], video(videos[1]), images[1]), max_new_tokens=5)
-    assert got == expected(folder, "<bos><image> <video> <image> ", [8, 24], videos[1], stills, max_new_tokens=5)
+    got = answerer.answer(asked(images[0], video(videos[1]), images[1], text("what")), max_new_tokens=5)
+    assert got == expected(folder, "<bos><image> <video> <image> what ", [8, 24], videos[1], stills, max_new_tokens=5)
 
 
 def test_an_answer_ends_before_what_is_not_to_be_said(folder, videos):
