@@ -78,7 +78,7 @@ def launches(op: str, packed: bool) -> Iterator[Launch]:
 
 
 def integers(launch: Launch, paths: dict[str, Any]) -> dict[str, Any]:
-    """What the tensors of integers hold, walks as in `paths`; chunks as if each path went alone, the last one leading."""
+    """What tensors of integers hold, walks as in `paths`; chunks as if each path went alone, the last one leading."""
     slots, length, steps = (launch.arguments.get(name, 1) for name in ("slots", "length", "chunk"))
     own = lambda at: at // 4 % slots
     fields = (
