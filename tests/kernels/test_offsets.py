@@ -78,10 +78,15 @@ def launches(op: str, packed: bool) -> Iterator[Launch]:
 
 
 def integers(launch: Launch, paths: dict[str, Any]) -> dict[str, Any]:
-    """What the tensors of integers hold, the walks as `paths` has them; chunks lie as if each path went alone."""
+    """What tensors of integers hold, walks as in `paths`; chunks as if each path went alone, the last one leading."""
     slots, length, steps = (launch.arguments.get(name, 1) for name in ("slots", "length", "chunk"))
     own = lambda at: at // 4 % slots
-    fields = (lambda at: at // 4 // slots, own, lambda at: np.minimum(own(at) * steps, length - 1), lambda at: length)
+    fields = (
+        lambda at: (at // 4 // slots + 1) % 4,
+        own,
+        lambda at: np.minimum(own(at) * steps, length - 1),
+        lambda at: length,
+    )
     return (
         INTEGERS
         | paths
