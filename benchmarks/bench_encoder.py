@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 import torch
-from bench_model import JointAttention
+from bench_model import joint_attention
 from machine import device_name, measure, peak_mib, save
 from omegaconf import DictConfig
 from plots import slope
@@ -51,13 +51,12 @@ def measured(cfg: DictConfig) -> Iterator[dict[str, Any]]:
     for frames in cfg.frames:
         clip = torch.randn(1, 3, frames, cfg.size, cfg.size, dtype=dtype, generator=torch.Generator().manual_seed(0))
         clip = clip.to(cfg.device)
-        peer = joint_attention(cfg, frames, dtype, encoder.backbone.num_features)
+        peer = attending(cfg, clip, encoder.backbone.num_features)
         tokens = encoder.grid(*clip.shape[2:]).length
-        for name, run in ((cfg.model, partial(streamed, encoder, step)), ("joint attention", peer)):
+        for name, call in ((cfg.model, partial(streamed, encoder, step, clip)), ("joint attention", peer)):
             if name in too_slow:
                 print(f"  {frames:6} frames  {name:28} takes over {cfg.limit} s a clip at a shorter length")
                 continue
-            call = partial(run, clip)
             fast, median, slow = measure(call, cfg.device, cfg.seconds)
             row = dict(op="encoder", model=cfg.model, backend=name, batch=1, frames=frames, size=cfg.size)
             row |= {"pass": "fwd"} | dict(tokens=tokens, ms=median, p20=fast, p80=slow)
@@ -75,15 +74,16 @@ def state_space(cfg: DictConfig) -> VisualTokenEncoder:
     return VisualTokenEncoder(backbone, Storm(dim=backbone.num_features, llm_dim=cfg.llm_dim, causal=True))
 
 
-def joint_attention(cfg: DictConfig, frames: int, dtype: torch.dtype, dim: int) -> Callable[[Tensor], Tensor]:
+def attending(cfg: DictConfig, clip: Tensor, dim: int) -> Callable[[], Tensor]:
     """timm's ViT of the same width over all tokens at once, and averages with an MLP."""
-    vit = JointAttention(dim, frames, cfg.size).to(cfg.device, dtype).eval()
-    connector = MLPConnector(dim=dim, llm_dim=cfg.llm_dim, reducer=Pool(stride=(4, 2, 2))).to(cfg.device, dtype).eval()
-    grid = Grid(frames, cfg.size // 16, cfg.size // 16)
+    tokens_of_vit = joint_attention(dim, clip, cfg)
+    connector = MLPConnector(dim=dim, llm_dim=cfg.llm_dim, reducer=Pool(stride=(4, 2, 2)))
+    connector = connector.to(cfg.device, clip.dtype).eval()
+    grid = Grid(clip.shape[2], cfg.size // 16, cfg.size // 16)
 
     @torch.inference_mode()
-    def run(clip: Tensor) -> Tensor:
-        return connector(vit.forward_features(clip)[:, 1:], grid).tokens
+    def run() -> Tensor:
+        return connector(tokens_of_vit()[:, 1:], grid).tokens
 
     return run
 

@@ -41,7 +41,7 @@ def videos(tmp_path_factory):
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_choice_builds(choice, videos):
-    extra = [f"data.root={videos}"] if choice == "data=video_folder" else []
+    extra = {"data=video_folder": [f"data.root={videos}"], "data=needles": ["data.size=24"]}.get(choice, [])
     cfg = composed(choice, *extra, *shrunk(choice))
     OmegaConf.to_container(cfg, resolve=True)
     train_set = instantiate(cfg.data.train)
