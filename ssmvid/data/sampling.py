@@ -47,8 +47,9 @@ def sample_uniform(n: int, *, frames: int, place: float) -> NDArray[np.int64]:
     Source: Wang et al. 2016 (TSN), arXiv:1608.00859, section 3.1, with one place for all stretches.
     """
     _expect(frames=frames, place=place, n=n)
-    chosen = ((np.arange(frames) + place) * n / frames).astype(np.int64)
-    return np.minimum(chosen, n - 1)
+    stretch = np.arange(frames)
+    last = -(-(stretch + 1) * n // frames) - 1  # of its own stretch: near 1 `stretch + place` rounds into the next
+    return np.minimum(((stretch + place) * n / frames).astype(np.int64), last)
 
 
 def sample_budget(times: NDArray[np.float64], *, fps: float, max_frames: int) -> NDArray[np.int64]:
