@@ -48,7 +48,7 @@ def sample_uniform(n: int, *, frames: int, place: float) -> NDArray[np.int64]:
     """
     _expect(frames=frames, place=place, n=n)
     stretch = np.arange(frames)
-    # The last frame of its own stretch: just below 1 `stretch + place` rounds into the next. At 1 it is that one's first.
+    # Just below 1 `stretch + place` rounds into the next stretch; at 1 it is the first frame of that.
     last = -(-(stretch + 1) * n // frames) - 1 if place < 1 else n - 1
     return np.minimum(((stretch + place) * n / frames).astype(np.int64), last)
 
