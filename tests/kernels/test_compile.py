@@ -14,6 +14,7 @@ SCRIPT = BUDGET.parents[2] / "benchmarks" / "compile_kernels.py"
 ROW = Compiled("op case kernel", "cuda:90", registers=61, spill=0, shared=512, seconds=1.0)
 
 
+@pytest.mark.slow  # four targets, minutes of two cores
 def test_every_kernel_keeps_to_its_budget():
     # In a process of its own: the interpreter of this one cannot be switched off again.
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
