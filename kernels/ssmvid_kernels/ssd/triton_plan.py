@@ -28,8 +28,8 @@ class Tile(NamedTuple):
     backward_warps: int
 
 
-# Chosen by what the compiler reports: no spill on sm_80, sm_90, sm_100 and gfx942, in the 64 kB of shared memory that
-# gfx942 has.
+# Chosen by what the compiler reports: single paths spill nowhere on sm_80, sm_90, sm_100 and gfx942, in the 64 kB of
+# shared memory that gfx942 has.
 TILES = (Tile(2, 64, 64, 32, 8, 8), Tile(8, 32, 16, 32, 8, 16))
 
 # A sum over the paths of a bundle takes registers too: of n less at a time, and nothing ahead of its turn.
