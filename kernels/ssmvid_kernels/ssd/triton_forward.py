@@ -11,10 +11,8 @@ from .triton_kernels import (
     gate_products,
     gates_times_states,
     load_tile,
-    open_bundle,
-    open_chunk,
     open_member,
-    open_rows,
+    open_shared,
     step_at,
 )
 
@@ -37,10 +35,9 @@ def chunk_states(  # type: ignore[no-untyped-def]
     block, pid = pid % (blocks_p * blocks_n), pid // (blocks_p * blocks_n)
     head, bundle, slot = pid % heads, pid // heads % count, pid // heads // count
     group = head // (heads // groups)
-    first_member, last_member = open_bundle(bundles, bundle)
-    leader, _ = open_member(chunks, first_member, slot, slots)
-    batch, first, end = open_chunk(chunks, first_member, slot, cu_seqlens, clip_of, length, slots, chunk)
-    first_step, row, inside = open_rows(paths, leader, first, end, length, BLOCK_Q)
+    first_member, last_member, batch, first_step, row, inside = open_shared(
+        paths, chunks, bundles, bundle, slot, cu_seqlens, clip_of, length, slots, chunk, BLOCK_Q
+    )
     channel = block // blocks_n * BLOCK_P + tl.arange(0, BLOCK_P)
     state = block % blocks_n * BLOCK_N + tl.arange(0, BLOCK_N)
 
@@ -84,10 +81,9 @@ def chunk_outputs(  # type: ignore[no-untyped-def]
     block, pid = pid % blocks_p, pid // blocks_p
     head, bundle, slot = pid % heads, pid // heads % count, pid // heads // count
     group = head // (heads // groups)
-    first_member, last_member = open_bundle(bundles, bundle)
-    leader, _ = open_member(chunks, first_member, slot, slots)
-    batch, first, end = open_chunk(chunks, first_member, slot, cu_seqlens, clip_of, length, slots, chunk)
-    first_step, row, inside = open_rows(paths, leader, first, end, length, BLOCK_Q)
+    first_member, last_member, batch, first_step, row, inside = open_shared(
+        paths, chunks, bundles, bundle, slot, cu_seqlens, clip_of, length, slots, chunk, BLOCK_Q
+    )
     channel = block * BLOCK_P + tl.arange(0, BLOCK_P)
     in_p = channel < p
     y_ptr += batch * y_stride[0] + head * y_stride[3]

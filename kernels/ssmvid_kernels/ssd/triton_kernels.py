@@ -55,6 +55,18 @@ def open_chunk(chunks, member, slot, cu_seqlens, clip_of, length, slots, chunk):
 
 
 @triton.jit
+def open_shared(  # type: ignore[no-untyped-def]
+    paths, chunks, bundles, bundle, slot, cu_seqlens, clip_of, length, slots, chunk, BLOCK_Q: tl.constexpr
+):
+    """First member and end of a bundle, the batch row of a slot, and of its chunk `open_rows` along the first path."""
+    first_member, last_member = open_bundle(bundles, bundle)
+    leader, _ = open_member(chunks, first_member, slot, slots)
+    batch, first, end = open_chunk(chunks, first_member, slot, cu_seqlens, clip_of, length, slots, chunk)
+    step, row, inside = open_rows(paths, leader, first, end, length, BLOCK_Q)
+    return first_member, last_member, batch, step, row, inside
+
+
+@triton.jit
 def step_at(places, path, row, inside, step, length):  # type: ignore[no-untyped-def]
     """The step (q,) at which `path` reads each row that the first path of its bundle reads at `step`."""
     if places is not None:
