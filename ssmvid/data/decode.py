@@ -7,8 +7,9 @@ Edit lists, start offsets, B-frames and variable frame rates are thereby settled
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -165,6 +166,13 @@ def iter_frames(
     if stride < 1 or (fps is not None and (not 0 < fps < math.inf or stride != 1)):
         raise ValueError(f"iter_frames: give fps > 0 or stride >= 1, not both; got {fps=}, {stride=}")
     return _iter_frames(path, fps, stride, max_pixels, threads)  # apart, so that the refusal comes with the call
+
+
+def stacked(frames: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Frames (c, H, W) as parts (T, c, H, W), T = `size` but for the last."""
+    left = iter(frames)
+    while part := list(islice(left, size)):
+        yield torch.stack(part)
 
 
 def _iter_frames(

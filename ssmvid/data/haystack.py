@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ssmvid.data.decode import iter_frames
+from ssmvid.data.decode import iter_frames, stacked
 from ssmvid.data.source import MAX_PIXELS, PathArg
 from ssmvid.data.transform import eval_transform
 
@@ -72,14 +72,8 @@ class VideoHaystack:
 
     def __init__(self, path: PathArg, *, fps: float, size: int, max_pixels: int = MAX_PIXELS) -> None:
         transform = eval_transform(size=size, mean=(0.0,) * 3, std=(1.0,) * 3)
-        small, waiting = [], []
-        for frame, _ in iter_frames(path, fps=fps, max_pixels=max_pixels):
-            waiting.append(frame)
-            if len(waiting) == _DECODED:
-                small.append(transform(torch.stack(waiting)))
-                waiting = []
-        if waiting:
-            small.append(transform(torch.stack(waiting)))
+        frames = (frame for frame, _ in iter_frames(path, fps=fps, max_pixels=max_pixels))
+        small = [transform(part) for part in stacked(frames, _DECODED)]
         self.frames = torch.cat(small, dim=1).numpy()  # (c, n, H, W)
 
     def __call__(self, rng: np.random.Generator, frames: int) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ssmvid.data.decode import frame_times, iter_frames, read_frames
+from ssmvid.data.decode import frame_times, iter_frames, read_frames, stacked
 from ssmvid.data.source import MAX_PIXELS, PathArg
 
 THRESHOLD, DEPTH = 0.8, 5
@@ -98,19 +98,15 @@ def read_keyframes(
     """
     times = frame_times(path, max_pixels=max_pixels)
     places: list[int] = []
-    scores: list[Tensor] = []
-    waiting: list[Tensor] = []
-    for image, time in iter_frames(path, fps=fps, max_pixels=max_pixels):
-        place = int(np.abs(times - times[0] - time).argmin())
-        if places and place == places[-1]:  # the video is slower than fps
-            continue
-        places.append(place)
-        waiting.append(image)
-        if len(waiting) == _SCORED:
-            scores.append(scorer(torch.stack(waiting)))
-            waiting = []
-    if waiting:
-        scores.append(scorer(torch.stack(waiting)))
+
+    def candidates() -> Iterator[Tensor]:
+        for image, time in iter_frames(path, fps=fps, max_pixels=max_pixels):
+            place = int(np.abs(times - times[0] - time).argmin())
+            if not places or place != places[-1]:  # else the video is slower than fps
+                places.append(place)
+                yield image
+
+    scores = [scorer(part) for part in stacked(candidates(), _SCORED)]
     chosen = sample_keyframes(torch.cat(scores).numpy(force=True), frames=frames, threshold=threshold, depth=depth)
     indices = np.array(places, dtype=np.int64)[chosen]
     return Keyframes(read_frames(path, indices.tolist(), max_pixels=max_pixels), indices)
