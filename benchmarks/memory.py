@@ -18,8 +18,8 @@ from typing import Any
 
 import machine
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
+from plots import exponent
 from torch import Tensor, nn
 
 import ssmvid
@@ -214,8 +214,8 @@ def cell(row: dict[str, Any]) -> str:
 
 
 def slope(rows: list[dict[str, Any]], key: str) -> float:
-    """Of the logarithm of a number against that of the length."""
-    return float(np.polyfit(np.log([row["l"] for row in rows]), np.log([row[key] for row in rows]), 1)[0])
+    """The exponent of a number against the length."""
+    return exponent([row["l"] for row in rows], [row[key] for row in rows])
 
 
 if __name__ == "__main__":

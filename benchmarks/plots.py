@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,13 @@ def slope(line: list[tuple[int, float, float | None]], column: int) -> str:
     points = long if len(long) >= FEWEST else points
     if len(points) < FEWEST:
         return ""
-    tokens, figures = np.log([[point[0], point[column]] for point in points]).T
-    return f"{np.polyfit(tokens, figures, 1)[0]:.2f} ({points[0][0]:,} to {points[-1][0]:,})"
+    tokens, figures = zip(*((point[0], point[column]) for point in points))
+    return f"{exponent(tokens, figures):.2f} ({points[0][0]:,} to {points[-1][0]:,})"
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> float:
+    """e of `y ~ x^e`, by least squares of the logarithms."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
 def draw(lines: dict[str, list[tuple[int, float, float | None]]], which: str, file: Path) -> None:
