@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ssmvid.backbones import Backbone
 from ssmvid.lmm import Connector, LanguageModel, VideoLanguageModel, VisualTokenEncoder
+from ssmvid.parallel import refuse_context
 
 
 class Needle(nn.Module):
@@ -47,6 +48,10 @@ class Needle(nn.Module):
             questions: (b, q), int64.
 
         Returns: {"loss": (), "logits": (b, answers)}.
+
+        Raises:
+            ValueError: clips lie on several ranks.
         """
+        refuse_context("Needle")
         logits = self.model(torch.zeros_like(frames) if self.blind else frames, questions)[:, : self.answers]
         return {"loss": F.cross_entropy(logits.float(), labels), "logits": logits}

@@ -3,6 +3,7 @@ import torch
 
 import ssmvid
 from ssmvid.lmm import LanguageModel, MLPConnector, Pool, Storm
+from ssmvid.parallel import context
 from ssmvid.tasks import Needle
 
 DIM, WORDS = 16, 17
@@ -80,3 +81,12 @@ def test_longer_clips_go_through_in_parts(clip_frames):
     changed = torch.cat([FRAMES[:, :, :6], torch.randn(3, 3, 2, 16, 16)], dim=2)
     before, after = (task.model.encoder(frames).tokens[:, :6] for frames in (FRAMES, changed))
     assert torch.allclose(before, after, atol=1e-6) is (clip_frames == 3)
+
+
+def test_clips_shared_out_over_ranks_are_refused():
+    token = context._active.set(object())
+    try:
+        with pytest.raises(ValueError, match="Needle: not covered by context parallelism"):
+            make()(FRAMES, LABELS, QUESTIONS)
+    finally:
+        context._active.reset(token)
