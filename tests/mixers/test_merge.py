@@ -8,6 +8,7 @@ import torch
 from ssmvid.mixers import SS2D, LocalMamba, Mamba, MambaVisionMixer, PlainMambaMixer, TiedMamba
 from ssmvid.mixers.merge import merge_paths
 from ssmvid.scan import MERGES, Grid, ScanPattern
+from tests.mixers.weights import enliven
 
 DIM, GRID = 8, Grid(2, 3, 4)
 ORDERS = ("thw", "twh+rev", "hwt+snake")
@@ -23,13 +24,7 @@ EACH = pytest.mark.parametrize("name", MIXERS)
 
 def make(name, merge):
     torch.manual_seed(0)
-    mixer = MIXERS[name](DIM, pattern=ScanPattern.parse(ORDERS, merge), state_size=3).double()
-    for key, parameter in mixer.named_parameters():
-        if "dt" in key:  # steps of the order of one, or the states would hardly be seen
-            torch.nn.init.uniform_(parameter, -0.5, 1)
-        elif "proj" in key:
-            torch.nn.init.normal_(parameter)
-    return mixer
+    return enliven(MIXERS[name](DIM, pattern=ScanPattern.parse(ORDERS, merge), state_size=3), "proj")
 
 
 def with_weights_of(mixer, source, **changed):

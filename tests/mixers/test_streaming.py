@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ssmvid.mixers import MLP, Attention, Mamba, Mamba2
 from ssmvid.scan import Grid, ScanPattern
+from tests.mixers.weights import enliven
 
 DIM, FRAMES = 8, 2
 GRID = Grid(7, 2, 3)
@@ -41,13 +42,7 @@ EACH = pytest.mark.parametrize("name", STREAMING)
 
 def make(name):
     torch.manual_seed(0)
-    mixer = STREAMING[name]().double()
-    for key, parameter in mixer.named_parameters():
-        if "dt" in key:  # steps of the order of one, or the states would hardly be seen
-            torch.nn.init.uniform_(parameter, -0.5, 1)
-        elif "in_proj" in key:
-            torch.nn.init.normal_(parameter)
-    return mixer
+    return enliven(STREAMING[name](), "in_proj")
 
 
 def cut(tokens, frames, prefix, grid=GRID):
