@@ -52,12 +52,13 @@ class Bundled(NamedTuple):
     chunk: int | None = None
     b: int = 1
     g: int = 1
+    heads: int = 2
 
 
 CASES = {
-    "pair": Bundled(PAIR, 1, chunk=7, b=2),
+    "pair": Bundled(PAIR, 1, chunk=7, heads=6),  # dA is one number a head: few are a poor sample of its rounding
     "pair_prefix": Bundled(
-        tuple(Walk((2, 2, 2), (4, 2, 1), reverse=back, prefix=3) for back in (True, False)), 1, chunk=4
+        tuple(Walk((2, 2, 2), (4, 2, 1), reverse=back, prefix=3) for back in (True, False)), 1, chunk=4, b=2
     ),
     "twice": Bundled((PAIR[0],) * 2, 1, chunk=7),
     "pair_of_tables": Bundled(tuple(Walk(table=walk.rows()) for walk in OTHER), 1, chunk=18),
@@ -74,7 +75,7 @@ each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def call(case, dtype=torch.float32, **changed):
     """Tensors and options of a call along the walks of a case."""
     lengths = case.walks[0].lengths or ()
-    sizes = Case(case.b, case.walks[0].length, 2, 3, 2, g=case.g, k=len(case.walks), clips=lengths)
+    sizes = Case(case.b, case.walks[0].length, case.heads, 3, 2, g=case.g, k=len(case.walks), clips=lengths)
     tensors = {name: t.detach().to(device_of("triton")) for name, t in make_inputs(sizes, dtype).items()}
     borders = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device_of("triton"))
     options = {"walks": case.walks, "cu_seqlens": borders if lengths else None, "chunk": case.chunk} | changed
@@ -98,8 +99,7 @@ def test_as_exact_as_the_reference(case):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
 def test_every_dtype(dtype):
-    for name in ("pair", "bricks"):
-        assert_exact(CASES[name]._replace(b=1), dtype)
+    assert_exact(CASES["pair"]._replace(heads=2), dtype)
 
 
 @pytest.mark.parametrize("name", ["pair_and_one", "packed_bricks"])
@@ -108,9 +108,9 @@ def test_outputs_kept_apart(name):
 
 
 def test_skip_weight_a_channel_and_a_limit():
-    tensors, options = call(CASES["bricks"], dt_limit=(0.5, 1.5), merge="mean")
+    tensors, options = call(CASES["pair"]._replace(heads=2), dt_limit=(0.5, 1.5), merge="mean")
     g = torch.Generator().manual_seed(2)
-    tensors["D"] = torch.randn(6, 2, 3, generator=g).to(tensors["x"].device).requires_grad_()
+    tensors["D"] = torch.randn(2, 2, 3, generator=g).to(tensors["x"].device).requires_grad_()
     assert_op_as_exact(ssd_scan, tensors, "triton", **options)
 
 
