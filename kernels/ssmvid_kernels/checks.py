@@ -29,16 +29,14 @@ def expect_float(op: str, device: torch.device, tensors: Iterable[tuple[str, Ten
 def expect_clips(op: str, cu_seqlens: Tensor, batch: int, length: int) -> int:
     """The number of clips `cu_seqlens` packs; raise unless it is int32 (s + 1,) from 0 up to l, never falling.
 
-    The values are read on the CPU only: on a GPU that would wait for the device.
+    The values are read on the CPU only: on a GPU that would wait for the device. A compiled call reads them as it runs.
     """
     if cu_seqlens.dtype != torch.int32 or cu_seqlens.dim() != 1 or cu_seqlens.numel() < 1:
         raise ValueError(f"{op}: cu_seqlens must be int32 (s + 1,), got {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}")
     if batch != 1:
         raise ValueError(f"{op}: cu_seqlens packs clips in one row, so b must be 1, got b = {batch}")
-    if cu_seqlens.device.type == "cpu":
-        borders = cu_seqlens.tolist()
-        if borders[0] != 0 or borders[-1] != length or borders != sorted(borders):
-            raise ValueError(f"{op}: cu_seqlens must rise from 0 to l = {length}, got {borders[:4]}..{borders[-1]}")
+    if cu_seqlens.device.type == "cpu" and not torch.compiler.is_compiling():
+        _borders(f"{op}: ", cu_seqlens, length)
     return cu_seqlens.numel() - 1
 
 
@@ -46,5 +44,11 @@ def clip_bounds(batch: int, length: int, cu_seqlens: Tensor | None) -> list[tupl
     """Every independent sequence as (batch row, first step, end): b whole rows, or s clips of row 0."""
     if cu_seqlens is None:
         return [(row, 0, length) for row in range(batch)]
-    borders = cu_seqlens.tolist()
-    return [(0, start, end) for start, end in pairwise(borders)]
+    return [(0, start, end) for start, end in pairwise(_borders("", cu_seqlens, length))]
+
+
+def _borders(whose: str, cu_seqlens: Tensor, length: int) -> list[int]:
+    borders: list[int] = cu_seqlens.tolist()
+    if borders[0] != 0 or borders[-1] != length or borders != sorted(borders):
+        raise ValueError(f"{whose}cu_seqlens must rise from 0 to l = {length}, got {borders[:4]}..{borders[-1]}")
+    return borders

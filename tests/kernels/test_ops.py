@@ -190,6 +190,20 @@ def test_compiles_without_graph_breaks(backend, op):
     torch.testing.assert_close(outputs_and_gradients(compiled, tensors), expected)
 
 
+@each_scan
+def test_packed_clips_compile_and_their_borders_are_checked_as_they_run(op):
+    torch._dynamo.reset()
+    tensors, options = arguments(op, op.cases.EXACT["packed"])
+    borders = options.pop("cu_seqlens")
+    run = lambda borders, **values: tuple(op.run(**values, **options, cu_seqlens=borders, backend="cpu"))
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    expected = outputs_and_gradients(lambda **values: run(borders, **values), tensors)
+    got = outputs_and_gradients(lambda **values: compiled(borders, **values), tensors)
+    torch.testing.assert_close(got, expected)
+    with pytest.raises(ValueError, match="cu_seqlens must rise from 0 to l"):
+        compiled(borders.flip(0), **tensors)
+
+
 @each_op
 @on_all
 def test_autocast_keeps_states_and_residuals_in_fp32(backend, op):
