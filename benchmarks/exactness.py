@@ -23,6 +23,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -92,6 +93,8 @@ def draw(op: Op, dtype: str, seed: str, sizes: Sizes = SIZES, values: int = 0) -
     k = case.k if op.step else 0  # scans have walks and packed clips
     options = op.cases.make_options(case._replace(k=0) if k else case) | dict(call.options)
     walks = [_draw_walk(case, rng) for _ in range(k)]
+    if k > 1 and walks[0].table is None and rng.random() < 0.5:  # a pair, which shares its chunks
+        walks[-1] = replace(walks[0], reverse=not walks[0].reverse)
     if walks:
         options["walks"] = walks
 
