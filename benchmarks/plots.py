@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from crossover import PEER
+from matplotlib.ticker import NullFormatter
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -47,7 +48,7 @@ def sweeps(rows: list[Row], docs: Path, name: str) -> Iterator[str]:
 
 def name_of(backend: str, case: str | None, k: int | None, model: str | None) -> str:
     """A line's name. The attention that models are measured beside is the same for all of them."""
-    if model and backend != PEER:
+    if model and backend not in (PEER, model):
         return f"{model}, {backend}"
     return f"{backend}, k={k}" if k else backend
 
@@ -77,6 +78,7 @@ def draw(lines: dict[str, list[tuple[int, float, float | None]]], which: str, fi
                 axis.plot(*zip(*points), marker="o", markersize=3, label=label)
     for axis, title in zip(axes, (f"ms, {which}", "peak MiB")):
         axis.set(xscale="log", yscale="log", xlabel="tokens", title=title)
+        axis.xaxis.set_minor_formatter(NullFormatter())  # they would lie over each other
         axis.grid(True, which="major", alpha=0.3)
     axes[0].legend(fontsize=7)
     figure.savefig(file, dpi=110, metadata={"Software": None})

@@ -3,6 +3,8 @@
 A `Vector` holds 16 float32 or 8 float64: one AVX-512 register, two of AVX2, four of NEON. LLVM splits it for the
 machine at hand, so the same source runs on any CPU. Loads and stores take how many lanes are real: the others read
 as zero and are not written.
+
+Numba's cache on disk looks at a kernel's own file: after a change here, touch every `cpu_*.py` or delete `__pycache__`.
 """
 
 from __future__ import annotations
