@@ -74,6 +74,7 @@ each_case = pytest.mark.parametrize(
     "case",
     [pytest.param(case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],
 )
+pair_or_bricks = pytest.mark.parametrize("name", ["pair", pytest.param("bricks", marks=pytest.mark.slow)])
 
 
 def call(case, dtype=torch.float32, **changed):
@@ -101,9 +102,10 @@ def test_as_exact_as_the_reference(case):
     assert_exact(case)
 
 
+@pair_or_bricks
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
-def test_every_dtype(dtype):
-    assert_exact(CASES["pair"]._replace(heads=2), dtype)
+def test_every_dtype(dtype, name):
+    assert_exact(CASES[name]._replace(heads=2), dtype)
 
 
 @pytest.mark.parametrize("name", ["pair_and_one", "packed_bricks"])
@@ -111,10 +113,12 @@ def test_outputs_kept_apart(name):
     assert_exact(CASES[name], without=("z",), merge=None)
 
 
-def test_skip_weight_a_channel_and_a_limit():
-    tensors, options = call(CASES["pair"]._replace(heads=2), dt_limit=(0.5, 1.5), merge="mean")
+@pair_or_bricks
+def test_skip_weight_a_channel_and_a_limit(name):
+    case = CASES[name]._replace(heads=2)
+    tensors, options = call(case, dt_limit=(0.5, 1.5), merge="mean")
     g = torch.Generator().manual_seed(2)
-    tensors["D"] = torch.randn(2, 2, 3, generator=g).to(tensors["x"].device).requires_grad_()
+    tensors["D"] = torch.randn(len(case.walks), 2, 3, generator=g).to(tensors["x"].device).requires_grad_()
     assert_op_as_exact(ssd_scan, tensors, "triton", **options)
 
 
