@@ -29,7 +29,7 @@ def expect_float(op: str, device: torch.device, tensors: Iterable[tuple[str, Ten
 def expect_clips(op: str, cu_seqlens: Tensor, batch: int, length: int) -> int:
     """The number of clips `cu_seqlens` packs; raise unless it is int32 (s + 1,) from 0 up to l, never falling.
 
-    The values are read on the CPU only: on a GPU that would wait for the device. A compiled call reads them as it runs.
+    The values are read on the CPU only: on a GPU that would wait for the device. Compiled, `clip_bounds` reads them.
     """
     if cu_seqlens.dtype != torch.int32 or cu_seqlens.dim() != 1 or cu_seqlens.numel() < 1:
         raise ValueError(f"{op}: cu_seqlens must be int32 (s + 1,), got {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}")
