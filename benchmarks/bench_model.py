@@ -3,6 +3,7 @@
 python benchmarks/bench_model.py                                   # videomamba_tiny, 8 frames of 224 x 224, on the CPU
 python benchmarks/bench_model.py models=[videomamba_small] frames=[16] device=cuda dtype=bfloat16
 python benchmarks/bench_model.py models=[multiscan_tiny,videomamba_tiny] frames=[8,16,32,64,128] backends=[auto]
+python benchmarks/bench_model.py backends=[auto] official=PATH     # beside the official code, from a checkout of it
 
 A row is written only for a backend whose tokens are right: within 3 times the torch backend's rounding of the float64
 tokens. With three lengths or more the crossover is printed, and `report.py` draws them.
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import official
 import torch
 from crossover import PEER, crossovers
 from machine import device_name, measure, peak_mib, save
@@ -75,6 +77,10 @@ def checked(model: nn.Module, clip: Tensor, cfg: DictConfig) -> tuple[dict[str, 
             continue
         calls[backend] = lambda backend=backend: tokens_of(model, inputs, backend)
         assert_as_exact(backend, calls[backend](), plain, exact)
+    if cfg.official:
+        theirs = official.videomamba(Path(cfg.official), model, clip.shape[2], cfg.size)
+        calls["official"] = lambda: tokens_of(theirs, inputs, "auto")
+        assert_as_exact("official", calls["official"](), plain[:, 0], exact[:, 0])  # it gives the class token alone
     return calls, exact.shape[1]
 
 

@@ -91,10 +91,12 @@ def free_bytes(device: str) -> float:
 
 
 def device_name(device: str) -> str:
+    """A CPU's with its vector instructions: one name is sold with and without AVX-512."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())
+    name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def save(rows: Iterator[dict[str, Any]] | list[dict[str, Any]], folder: Path, device: str) -> None:

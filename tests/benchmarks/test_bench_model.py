@@ -34,6 +34,11 @@ def test_a_row_a_length_model_and_backend(tmp_path, capsys):
     assert all("1 frames" in line and "3 frames" in line for line in lines)
 
 
+def test_official_code_is_looked_for_where_it_was_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="checkout of OpenGVLab/VideoMamba"):
+        run(tmp_path, "models=[videomamba_tiny]", "frames=[1]", "backends=[]", f"official={tmp_path}")
+
+
 def row(frames, backend, ms):
     return {"model": "m", "frames": frames, "backend": backend, "ms": ms}
 
