@@ -38,8 +38,8 @@ def evaluate(
     Returns: the row.
 
     Raises:
-        CheckpointError: the data set is none of `ssmvid.data`, or its classes are not those the model was trained on;
-            says where they part.
+        ValueError: the data set is none of `ssmvid.data`.
+        CheckpointError: its classes are not those the model was trained on; says where they part.
     """
     dataset = build_data(data)
     check_classes(trained.class_names, dataset.class_names)

@@ -15,6 +15,7 @@ from ssmvid.engine import checkpoint
 from ssmvid.engine.checkpoint import CheckpointError
 from ssmvid.engine.state import Progress, check_fit
 from ssmvid.engine.summary import read_summary
+from ssmvid.from_config import from_config
 from ssmvid.registry import create_model
 
 # By name and not by attribute: what else ssmvid.data offers, such as a function that writes files, is out of reach.
@@ -66,8 +67,8 @@ def restore(path: Path) -> Trained:
     """The task of a checkpoint or of a run's best one, with its trained model, in evaluation mode.
 
     Raises:
-        CheckpointError: it is missing or damaged, its config names what is no task, or its weights do not fit.
-        ValueError, TypeError: its config names no known model, or an option that a model or a task does not have.
+        CheckpointError: it is missing or damaged, or its weights do not fit.
+        ValueError, TypeError: its config names no known model or task, or an option that one does not have.
     """
     folder = find(path)
     saved = checkpoint.read(folder)
@@ -76,7 +77,7 @@ def restore(path: Path) -> Trained:
     name = options.pop("name")
     model = create_model(name, **options | {"pretrained": False, "num_classes": len(class_names)})
     # What its backward keeps is of no use here.
-    task = build({name: value for name, value in config["task"].items() if name != "memory"}, TASKS, model=model)
+    task = from_config({name: value for name, value in config["task"].items() if name != "memory"}, TASKS, model=model)
     weights = "ema" if "ema" in saved.tensors else "model"
     check_fit(saved.tensors[weights], task.model.state_dict(), str(folder))
     task.model.load_state_dict(saved.tensors[weights])
@@ -87,23 +88,6 @@ def build_data(config: Mapping[str, Any]) -> ClipDataset:
     """The data set that a config describes.
 
     Raises:
-        CheckpointError: `_target_` names none.
+        ValueError: `_target_` names none.
     """
-    return build(config, DATA_SETS)
-
-
-def build(config: Mapping[str, Any], known: Mapping[str, Callable[..., Any]], **more: Any) -> Any:
-    """What a config describes: `_target_` is looked up among `known`, the rest are its options, and so inside them.
-
-    Raises:
-        CheckpointError: a `_target_` names anything else.
-    """
-    target = config.get("_target_")
-    if not isinstance(target, str) or target not in known:
-        raise CheckpointError(f"_target_ is {target!r}: a checkpoint may only name one of {', '.join(known)}")
-    options = {
-        name: build(value, known) if isinstance(value, Mapping) else value
-        for name, value in config.items()
-        if name != "_target_"
-    }
-    return known[target](**options, **more)
+    return from_config(config, DATA_SETS)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
 from transformers import PretrainedConfig
 
 import ssmvid.lmm
+from ssmvid.from_config import from_config
 from ssmvid.lmm.encoder import VisualTokenEncoder
 from ssmvid.lmm.soft import Connector, Reducer
 from ssmvid.registry import create_backbone
 
-TARGET = "_target_"
 CONFIG_KEY = "visual_token_encoder"  # of an LMM's config: its encoder's
 PARTS = {
     f"ssmvid.lmm.{name}": part
@@ -66,24 +65,10 @@ class VisualTokenEncoderConfig(PretrainedConfig):
                 "model's own file: load them into `model.encoder.backbone` by load_state_dict"
             )
         backbone = create_backbone(self.backbone, **{"num_classes": 0} | self.backbone_options)
-        connector = _build({"dim": backbone.num_features} | self.connector)
+        connector = from_config({"dim": backbone.num_features} | self.connector, PARTS)
         if not isinstance(connector, Connector):
             raise ValueError(f"VisualTokenEncoderConfig: connector must name a Connector, got {self.connector}")
         return VisualTokenEncoder(backbone, connector, clip_frames=self.clip_frames)
-
-
-def _build(spec: Mapping[str, Any]) -> nn.Module:
-    """The part a spec names, and those among its options. Hydra's own `instantiate` would call whatever a file says."""
-    options = {key: _build(own) if _is_spec(own) else own for key, own in spec.items() if key != TARGET}
-    if spec.get(TARGET) not in PARTS:
-        raise ValueError(
-            f"VisualTokenEncoderConfig: {TARGET} must be one of {', '.join(sorted(PARTS))}, got {spec.get(TARGET)!r}"
-        )
-    return PARTS[spec[TARGET]](**options)
-
-
-def _is_spec(value: object) -> bool:
-    return isinstance(value, Mapping) and TARGET in value
 
 
 def _plain(value: Any) -> Any:
