@@ -18,8 +18,6 @@ from .transforms import transforming
 
 BACKENDS = ("auto", "triton", "cpu", "torch", "reference", "mamba_ssm")
 _FASTEST_FIRST = ("triton", "cpu", "torch", "reference")
-# What "auto" leaves out though it can run, and why: benchmarks/results has the rows.
-_BEHIND = {("layer_norm", "cpu"): ("torch's own LayerNorm is faster on a CPU",)}
 _default: ContextVar[str] = ContextVar("ssmvid_backend", default="auto")
 
 
@@ -31,7 +29,7 @@ class BackendError(RuntimeError):
 class Choice:
     """What `backend="auto"` takes for an op on a device, and why not the others.
 
-    `backend` is the name that runs; `reasons` holds, for each backend that cannot run there or is behind, every reason.
+    `backend` is the name that runs; `reasons` holds, for each backend that cannot run there, every reason.
     """
 
     op: str
@@ -103,7 +101,7 @@ def reasons_of(*cases: tuple[bool, str]) -> tuple[str, ...]:
 
 def choose(op: str, device: torch.device) -> Choice:
     """What "auto" takes for `op` on `device`, and every reason against each backend that cannot run."""
-    reasons = {name: why for name in _FASTEST_FIRST if (why := why_not(name, device) or _BEHIND.get((op, name)))}
+    reasons = {name: why for name in _FASTEST_FIRST if (why := why_not(name, device))}
     # An interpreted kernel is a proof, not a fast path: it runs only where it is asked for.
     able = [name for name in _FASTEST_FIRST if name not in reasons and not (name == "triton" and device.type == "cpu")]
     return Choice(op, str(device), able[0], reasons)

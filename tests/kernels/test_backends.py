@@ -99,13 +99,6 @@ def test_auto_says_what_it_takes_and_why_not_the_others(without, monkeypatch):
     )
 
 
-def test_auto_leaves_out_what_is_behind_and_says_so():
-    choice = choose("layer_norm", CPU)
-    assert choice.backend == "torch"
-    assert choice.reasons["cpu"] == ("torch's own LayerNorm is faster on a CPU",)
-    assert choose("rms_norm", CPU).backend == "cpu"
-
-
 def test_auto_never_takes_an_interpreted_kernel(monkeypatch):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert picked("triton") == "triton"

@@ -11,7 +11,10 @@ from ..cpu import dense, flat, parallel
 from .op import define, stream_dtype
 
 ROWS = 128  # rows of a task: their sums for weight and bias are one part, whatever the number of threads
-SHARES = 2  # calls into a kernel a thread
+SHARES = (
+    2  # calls into a kernel a thread, of at least TASKS tasks: with fewer, waking a thread costs more than it saves
+)
+TASKS = 4
 
 
 def forward(
@@ -110,7 +113,7 @@ def backward(
 
 
 def _shares(x: Tensor) -> int:
-    return min(-(-x.shape[0] * x.shape[1] // ROWS), SHARES * torch.get_num_threads())
+    return min(-(-x.shape[0] * x.shape[1] // (TASKS * ROWS)), SHARES * torch.get_num_threads())
 
 
 def _optional(tensor: Tensor | None, dtype: torch.dtype) -> tuple[Any, Any]:
