@@ -11,10 +11,8 @@ from ..cpu import dense, flat, parallel
 from .op import define, stream_dtype
 
 ROWS = 128  # rows of a task: their sums for weight and bias are one part, whatever the number of threads
-SHARES = (
-    2  # calls into a kernel a thread, of at least TASKS tasks: with fewer, waking a thread costs more than it saves
-)
-TASKS = 4
+SHARES = 2  # calls into a kernel a thread
+TASKS = 4  # of a share at least: with fewer, waking a thread costs more than it saves
 
 
 def forward(
