@@ -50,9 +50,9 @@ def main() -> None:
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Every row of every file of measurements, oldest first."""
+    """Every row of every file of measurements that has a table here, oldest first."""
     rows = [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
-    return [row for row in rows if "ms" in row]
+    return [row for row in rows if "ms" in row and row["op"] in TITLES]
 
 
 def page(rows: list[Row]) -> Iterator[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -16,6 +18,7 @@ from ssmvid_kernels.backends import Choice
 
 ROOT = Path(__file__).parents[1]
 KEYS = ROOT / "tests" / "backbones" / "keys"
+TIMES = ROOT / "benchmarks" / "results" / "amd-epyc-avx512.jsonl"  # rows of benchmarks/bench_zoo.py
 # Released outputs under tests/backbones/goldens, and the models they hold for: same code, other sizes.
 PROVEN = {
     "videomamba_f4": "videomamba_*",
@@ -41,13 +44,14 @@ Made by `python docs/make_models.py`; do not edit.
   of a matmul or convolution, and each multiply, addition and exponential of the package's own operators (scans, causal
   convolutions, norms), which the column after it has alone. Papers often give multiply-accumulates, and often leave
   the scans out. Pretraining's student is counted without a mask.
+- **CPU ms**: of that pass, the median, in float32 on two threads of {device} (`python benchmarks/bench_zoo.py`).
 - **keys**: the released checkpoint's names and shapes load (a listing in tests/backbones/keys). Models of one family
   share the code that renames.
 - **output**: the recorded output of the released code, on random weights at a small size, that the model's code gives
   back to 1e-5 on the reference, torch and cpu backends (a file in tests/backbones/goldens).
 
-| model | input T x H x W | parameters | | GFLOP | own operators | keys | output | source |
-|---|---|---|---|---|---|---|---|---|
+| model | input T x H x W | parameters | | GFLOP | own operators | CPU ms | keys | output | source |
+|---|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -66,18 +70,28 @@ def released() -> dict[str, int]:
     return COUNTS
 
 
-def flops(model: Backbone) -> tuple[tuple[int, ...], float, float]:
-    """T, H, W that a model on the meta device is made for; its GFLOP in all, and those of the package's operators."""
+def times() -> dict[str, dict[str, Any]]:
+    """The newest measured row of each model."""
+    rows = [json.loads(line) for line in TIMES.read_text().splitlines()]
+    return {row["model"]: row for row in rows if row["op"] == "zoo"}
+
+
+def made_for(model: Backbone) -> tuple[int, ...]:
+    """T, H, W of the clip that a model's grid stands for."""
     embed = model.patch_embed
-    size = tuple((n - 1) * step + brick for n, step, brick in zip(model.grid, embed.stride, embed.tubelet))
-    clip = torch.empty(1, embed.channels, *size, device="meta")
+    return tuple((n - 1) * step + brick for n, step, brick in zip(model.grid, embed.stride, embed.tubelet))
+
+
+def flops(model: Backbone) -> tuple[float, float]:
+    """GFLOP of a model on the meta device, in all, and those of the package's operators."""
+    clip = torch.empty(1, model.patch_embed.channels, *made_for(model), device="meta")
     # The fused operators know the shapes of what they would give, and so their operations, on no device as well.
     on_meta = mock.patch("ssmvid_kernels.backends.choose", lambda op, device: Choice(op, "meta", "cpu", {}))
     with on_meta, FlopCounterMode(display=False) as counter, torch.inference_mode():
         model.eval().forward_head(model.forward_features(clip))
     every = counter.get_flop_counts()["Global"]
     own = sum(count for op, count in every.items() if str(op).startswith("ssmvid."))
-    return size, sum(every.values()) / 1e9, own / 1e9
+    return sum(every.values()) / 1e9, own / 1e9
 
 
 def row(name: str) -> str:
@@ -91,14 +105,15 @@ def row(name: str) -> str:
         fnmatch.fnmatch(path.stem, f"{name}.in1k" if name == bare else name) or path.stem == name
         for path in KEYS.iterdir()
     )
-    size, every, own = flops(model)
+    every, own = flops(model)
     cells = [
         f"`{name}`",
-        " x ".join(map(str, size)),
+        " x ".join(map(str, made_for(model))),
         f"{parameters:,}",
         "released" if released().get(name) == parameters else "",
         f"{every:,.2f}",
         f"{own:,.2f}",
+        f"{times()[name]['ms']:,.0f}",
         "yes" if listing else "",
         *(golden or [""]),
         str(model.pretrained_cfg.get("paper_ids") or ""),
@@ -108,4 +123,5 @@ def row(name: str) -> str:
 
 if __name__ == "__main__":
     page = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "models.md"
-    page.write_text(HEAD + "".join(row(name) for name in names()))
+    (device,) = {row["device"] for row in times().values()}
+    page.write_text(HEAD.format(device=device) + "".join(row(name) for name in names()))
