@@ -183,6 +183,7 @@ def test_cpu_is_the_same_for_any_number_of_threads(op):
 @each_op
 @on_fast
 def test_compiles_without_graph_breaks(backend, op):
+    torch._dynamo.reset()
     tensors, options = arguments(op, op.cases.EXACT[op.strided_case])
     run = lambda **values: op.run(**values, **options, backend=backend)
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")

@@ -33,6 +33,21 @@ class Recorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class Written(TorchDispatchMode):
+    """Counts the numbers that operators write, views left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            made = result if isinstance(result, tuple | list) else [result]
+            self.numbers += sum(tensor.numel() for tensor in made if isinstance(tensor, torch.Tensor))
+        return result
+
+
 def small(op, l=4, **how):
     """Tensors and options of a call without walks."""
     return arguments(op, op.cases.EXACT["ragged"]._replace(b=2, l=l), **how)
@@ -67,6 +82,17 @@ def test_forward_and_backward_are_registered_as_torch_expects(backend, case, op)
     for func, args in recorder.calls:
         detached = [arg.detach() if isinstance(arg, torch.Tensor) else arg for arg in args]
         torch.library.opcheck(func, tuple(detached), test_utils=checks)
+
+
+@each_op
+def test_work_in_plain_torch_grows_with_the_length_and_no_faster(op):
+    written = []
+    for l in (512, 4096):
+        tensors, options = small(op, l=l)
+        with Written() as counter:
+            outputs_and_gradients(op.run, tensors, backend="torch", **options)
+        written.append(counter.numbers)
+    assert written[1] < 8.5 * written[0]
 
 
 @each_op

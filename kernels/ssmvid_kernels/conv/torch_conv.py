@@ -29,22 +29,23 @@ def causal_conv1d_torch(
     if paths is not None:
         rows, path = walk.decode(paths, l).long(), torch.arange(k, device=x.device)[:, None]
         along = along[:, path, rows]
-    packed = [(start, end) for _, start, end in clip_bounds(b, l, cu_seqlens)]
+    sizes = [l] if cu_seqlens is None else [end - start for _, start, end in clip_bounds(b, l, cu_seqlens)]
 
     ys, hs = [along[:, :, :0]], [along.new_zeros(0, k, d, width - 1)]
-    for i, (start, end) in enumerate([(0, l)] if cu_seqlens is None else packed):
+    # Split and not sliced: the gradient of a slice is as long as the row.
+    for i, (size, own) in enumerate(zip(sizes, along.split(sizes, dim=2))):
         if h0 is None:
             past = along.new_zeros(b, k, width - 1, d)
         else:
             past = (h0 if cu_seqlens is None else h0[i : i + 1]).to(dtype).transpose(-1, -2)
-        seen = torch.cat([past, along[:, :, start:end]], dim=2)
-        y = taps[0] * seen[:, :, : end - start]
+        seen = torch.cat([past, own], dim=2)
+        y = taps[0] * seen[:, :, :size]
         for j in range(1, width):
-            y = y + taps[j] * seen[:, :, j : j + end - start]
+            y = y + taps[j] * seen[:, :, j : j + size]
         if bias is not None:
             y = y + bias.to(dtype).unsqueeze(1)
         ys.append(F.silu(y) if silu else y)
-        hs.append(seen[:, :, end - start :].transpose(-1, -2))
+        hs.append(seen[:, :, size:].transpose(-1, -2))
     y = torch.cat(ys, dim=2)
     if paths is not None:
         y = y[:, path, rows.argsort(1)]

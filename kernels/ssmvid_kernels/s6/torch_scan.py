@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -34,14 +35,18 @@ def selective_scan_torch(
     """As `selective_scan_reference`, in log2(chunk) passes a chunk; the backward computes the chunks again."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     b, k, l, d = dt.shape
-    rows = torch.arange(l, device=x.device).expand(k, l) if paths is None else walk.decode(paths, l).long()
-    path = torch.arange(k, device=x.device)[:, None]
-    wide = x.expand(b, k, l, d)
+    tokens = [x.expand(b, k, l, d), dt, B, C]
+    if paths is not None:
+        path, rows = torch.arange(k, device=x.device)[:, None], walk.decode(paths, l).long()
+        tokens = [tensor[:, path, rows] for tensor in tokens]
     # Whole rows are scanned together; packed clips one after the other.
-    clips = [(slice(None), 0, l)] if cu_seqlens is None else _packed(b, l, cu_seqlens)
+    clips = [(0, l)] if cu_seqlens is None else [(start, end) for _, start, end in clip_bounds(b, l, cu_seqlens)]
+    sizes = [min(CHUNK, end - first) for start, end in clips for first in range(start, end, CHUNK)]
+    # Split and not sliced: the gradient of a slice is as long as the row, and one a chunk would be quadratic in l.
+    chunks = zip(*(tensor.split(sizes, dim=2) for tensor in tokens))
 
-    def scan_chunk(h: Tensor, at: slice, steps: Tensor) -> tuple[Tensor, Tensor]:
-        x_i, dt_i, B_i, C_i = (t[at][:, path, steps].to(dtype) for t in (wide, dt, B, C))
+    def scan_chunk(h: Tensor, *tokens: Tensor) -> tuple[Tensor, Tensor]:
+        x_i, dt_i, B_i, C_i = (tensor.to(dtype) for tensor in tokens)
         if dt_bias is not None:
             dt_i = dt_i + dt_bias.to(dtype)[:, None]
         if dt_softplus:
@@ -54,24 +59,19 @@ def selective_scan_torch(
 
     # torch.func has no checkpoints: under it the states of all chunks are kept.
     run = scan_chunk if transforming() else partial(checkpoint, scan_chunk, use_reentrant=False)
-    y = x.new_zeros(b, k, l, d, dtype=dtype)
-    hs = []
-    for i, (at, start, end) in enumerate(clips):
-        size = len(range(b)[at])
-        h = x.new_zeros(size, k, d, A.shape[-1], dtype=dtype)
+    ys, hs = [x.new_zeros(b, k, 0, d, dtype=dtype)], [x.new_zeros(0, k, d, A.shape[-1], dtype=dtype)]
+    for i, (start, end) in enumerate(clips):
+        h = x.new_zeros(b, k, d, A.shape[-1], dtype=dtype)
         if h0 is not None:
             h = (h0 if cu_seqlens is None else h0[i : i + 1]).to(dtype)
-        for first in range(start, end, CHUNK):
-            steps = rows[:, first : min(first + CHUNK, end)]
-            part, h = run(h, at, steps)
-            y = y.scatter(2, steps[None, :, :, None].expand(b, k, -1, d), part)
+        for chunk in islice(chunks, -(-(end - start) // CHUNK)):
+            y, h = run(h, *chunk)
+            ys.append(y)
         hs.append(h)
-    h = torch.cat(hs) if hs else x.new_zeros(0, k, d, A.shape[-1], dtype=dtype)
-    return (y.sum(1) if summed else y).to(x.dtype), h
-
-
-def _packed(b: int, l: int, cu_seqlens: Tensor) -> list[tuple[slice, int, int]]:
-    return [(slice(0, 1), start, end) for _, start, end in clip_bounds(b, l, cu_seqlens)]
+    y = torch.cat(ys, dim=2)
+    if paths is not None:
+        y = y[:, path, rows.argsort(1)]
+    return (y.sum(1) if summed else y).to(x.dtype), torch.cat(hs)
 
 
 def _prefixes(decay: Tensor, drive: Tensor, h: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 
 import torch
 import torch.nn.functional as F
@@ -108,12 +108,14 @@ def _pass_states(
     """The state before every chunk (as `new`) and after every clip (s, k, heads, p, n)."""
     b, k, _, _, r, p, n = new.shape
     befores, afters = [new[:, :, :0]], [new.new_zeros(0, k, g, r, p, n)]
+    # Unbound and not indexed: the gradient of one chunk's index is as long as all chunks.
+    chunks = zip(decay.unbind(2), new.unbind(2))
     for i, (first, last) in enumerate(ranges):
         h = new.new_zeros(b, k, g, r, p, n)
         if h0 is not None:
             h = (h0 if len(ranges) == 1 else h0[i : i + 1]).to(new.dtype).unflatten(2, (g, r))
-        for c in range(first, last):
+        for decay_c, new_c in islice(chunks, last - first):
             befores.append(h[:, :, None])
-            h = decay[:, :, c, ..., None, None] * h + new[:, :, c]
+            h = decay_c[..., None, None] * h + new_c
         afters.append(h)
     return torch.cat(befores, 2), torch.cat(afters).flatten(2, 3)
