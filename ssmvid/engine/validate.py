@@ -46,7 +46,7 @@ def validate(
         seed=0,
         workers=workers,
     )
-    for batch in tqdm(loader, desc="validation", leave=False, disable=not accelerator.is_main_process):
+    for batch in tqdm(loader, desc="validation", leave=False, disable=None if accelerator.is_main_process else True):
         for error in batch.failed:
             _log.warning("failed video: %s", error)
         inputs = task_inputs(batch, accelerator.device)
