@@ -69,7 +69,7 @@ CASES = {
     "packed_pairs": Bundled(PACKED_PAIRS, 2, chunk=5),
     "packed_bricks": Bundled(PACKED, 1),
 }
-SLOW = ("twice", "two_pairs", "bricks_and_pair", "packed_bricks")
+SLOW = ("twice", "two_pairs", "bricks_and_pair", "packed_pairs")
 each_case = pytest.mark.parametrize(
     "case",
     [pytest.param(case, id=name, marks=[pytest.mark.slow] * (name in SLOW)) for name, case in CASES.items()],

@@ -32,7 +32,7 @@ def test_every_dtype(dtype, op):
 @each_op
 def test_every_other_way_to_call(op):
     for call in list(op.cases.CALLS.values())[1:]:
-        for case in op.among("two_paths", "packed", "many_groups"):
+        for case in op.among("one_step", "two_paths", "packed", "many_groups"):
             assert_triton_as_exact(op, op.cases.EXACT[case], call)
 
 
