@@ -18,7 +18,7 @@ from ssmvid_kernels.backends import Choice
 
 ROOT = Path(__file__).parents[1]
 KEYS = ROOT / "tests" / "backbones" / "keys"
-TIMES = ROOT / "benchmarks" / "results" / "amd-epyc-avx512.jsonl"  # rows of benchmarks/bench_zoo.py
+TIMES = ROOT / "benchmarks" / "results" / "amd-epyc-avx512.jsonl"  # of benchmarks/bench_zoo.py, one machine
 # Released outputs under tests/backbones/goldens, and the models they hold for: same code, other sizes.
 PROVEN = {
     "videomamba_f4": "videomamba_*",
